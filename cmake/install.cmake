@@ -1,0 +1,23 @@
+# `cmake --install build/release --prefix P`: P/bin/cairn, headers, static libraries, weights, and find_package(Cairn).
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+get_property(libraries GLOBAL PROPERTY CAIRN_LIBRARIES)
+list(REMOVE_ITEM libraries cairn_app)
+add_library(cairn_all INTERFACE)
+target_link_libraries(cairn_all INTERFACE ${libraries})
+target_include_directories(cairn_all INTERFACE $<INSTALL_INTERFACE:include>)
+target_compile_features(cairn_all INTERFACE cxx_std_20)
+set_target_properties(cairn_all PROPERTIES EXPORT_NAME cairn)
+install(TARGETS cairn_all ${libraries} EXPORT CairnTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}/cairn)
+set(package ${CMAKE_INSTALL_LIBDIR}/cmake/Cairn)
+install(EXPORT CairnTargets NAMESPACE Cairn:: DESTINATION ${package})
+configure_package_config_file(cmake/CairnConfig.cmake.in ${CMAKE_BINARY_DIR}/CairnConfig.cmake
+  INSTALL_DESTINATION ${package})
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/CairnConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/CairnConfig.cmake ${CMAKE_BINARY_DIR}/CairnConfigVersion.cmake
+  cmake/dependencies.cmake cmake/torch.cmake DESTINATION ${package})
+install(DIRECTORY src/ DESTINATION include/cairn FILES_MATCHING PATTERN "*.h" PATTERN app EXCLUDE)
+install(DIRECTORY weights DESTINATION share/cairn)
+if(TARGET cairn)
+  install(TARGETS cairn RUNTIME DESTINATION bin)
+endif()

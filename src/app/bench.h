@@ -1,0 +1,9 @@
+// What `cairn bench` can measure: one function a subject, named on its command line.
+#pragma once
+#include "app/commands.h"
+
+namespace cairn::app {
+
+Result<int> bench_dit(const Arguments& args);
+
+}  // namespace cairn::app

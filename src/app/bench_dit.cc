@@ -1,0 +1,218 @@
+// cairn bench dit: how long the parts of a picture take, against what the processor's matrix product allows.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "app/bench.h"
+#include "app/flags.h"
+#include "app/options.h"
+#include "app/report.h"
+#include "app/run.h"
+#include "base/file.h"
+#include "base/strings.h"
+#include "device/device.h"
+#include "ops/profile.h"
+
+namespace cairn::app {
+namespace {
+
+constexpr int64_t kSide = 2048;  // of the square product that sets the ceiling
+
+struct BenchOptions {
+  int64_t height = 0, width = 0, steps = 8, repeat = 5, text_length = 0;
+  std::string prompt = "rocket on a blue background", json;
+
+  void fields(auto& f) {
+    f("height", height, "pixels; 0: the model's own", between(0, 16384))("width", width, "pixels; 0: the model's own", between(0, 16384));
+    f("steps", steps, "steps a run; the first, which starts the request, is timed apart", between(3, 1000));
+    f("repeat", repeat, "rounds; medians over them are shown", between(1, 1000));
+    f("text_length", text_length, "tokens of the second text encoder; 0: its own limit", between(0, 512));
+    f("prompt", prompt, "what to make")("json", json, "the numbers as JSON");
+  }
+};
+
+// One line of the result. Zero: not known, or without meaning here.
+struct Part {
+  const char* name;
+  std::vector<double> seconds;
+  double flops = 0, weight_bytes = 0;
+
+  double ms() const { return median(seconds) * 1e3; }
+  double gflops() const { return flops / median(seconds) / 1e9; }
+};
+
+struct Bench {
+  double ceiling = 0;  // FLOP/s
+  int64_t tokens = 0, text_tokens = 0;
+  Part text{"text encoding", {}}, first{"modulation, once a request", {}}, computed{"step, computed", {}},
+      cached{"step, cached", {}}, predicted{"step, cached, TaylorSeer", {}}, decode{"decoding", {}};
+  ops::Profile::Row whole;  // the profiled step
+  std::vector<std::pair<std::string, ops::Profile::Row>> operations;
+
+  std::vector<const Part*> parts() const { return {&text, &first, &computed, &cached, &predicted, &decode}; }
+};
+
+// FLOP/s of one square product. Interleaved with what is measured, since a shared machine's speed drifts.
+class Ceiling {
+ public:
+  explicit Ceiling(Dtype dtype) : a_(Noise(1).normal({kSide, kSide}, kF32).to(dtype)), b_(a_.t().contiguous()) {}
+  void measure() {
+    const double start = seconds_now();
+    a_.mm(b_);
+    samples_.push_back(2.0 * kSide * kSide * kSide / (seconds_now() - start));
+  }
+  // The median: the best of many would be a machine that the rest of the run did not have.
+  double value() const { return median({samples_.begin() + 1, samples_.end()}); }
+
+ private:
+  Tensor a_, b_;
+  std::vector<double> samples_;
+};
+
+// Computes the first steps, skips the rest: two of them, so that TaylorSeer has a slope.
+diffusion::CacheConfig skipping(int64_t steps, bool taylorseer) {
+  diffusion::CacheConfig c;
+  c.front = 1;
+  c.warmup = 2;
+  c.mask = std::vector<int64_t>(static_cast<size_t>(steps), 0);
+  (*c.mask)[0] = (*c.mask)[1] = 1;
+  c.mask_policy = "static";
+  c.taylorseer = c.encoder_taylorseer = taylorseer;
+  return c;
+}
+
+void append(std::vector<double>& to, const std::vector<double>& steps, size_t from) {
+  to.insert(to.end(), steps.begin() + static_cast<std::ptrdiff_t>(from), steps.end());
+}
+
+// One more run, in which every operation of its last step is timed. Weights read by that step are counted with it.
+Result<void> profile(Bench& out, const diffusion::Pipeline& pipe, diffusion::Request request) {
+  request.steps = 3;
+  std::unique_ptr<ops::Profile> profile;
+  TRY(run_request(pipe, request, [&](const diffusion::Generation& g, double seconds) {
+    if (g.step() == 2) profile = std::make_unique<ops::Profile>();
+    if (g.step() == 3) {
+      for (const auto& [name, row] : profile->rows()) {
+        out.operations.emplace_back(name, row);
+        out.whole.calls += row.calls;
+        out.whole.weight_bytes += row.weight_bytes;
+      }
+      out.whole.seconds = seconds;
+      profile.reset();
+    }
+  }));
+  std::ranges::sort(out.operations, [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  return {};
+}
+
+Result<Bench> measure(const diffusion::Pipeline& pipe, const BenchOptions& o) {
+  const auto& denoiser = *pipe.parts().denoiser;
+  Ceiling ceiling(denoiser.dtype());
+  diffusion::Request plain, held, predicted;
+  plain.prompts = {o.prompt};
+  plain.steps = o.steps;
+  plain.height = o.height;
+  plain.width = o.width;
+  plain.text_length = o.text_length;
+  plain.cache = diffusion::CacheConfig{};
+  plain.cache->type = "NONE";
+  held = predicted = plain;
+  held.cache = skipping(o.steps, false);
+  predicted.cache = skipping(o.steps, true);
+
+  Bench out;
+  ceiling.measure();
+  TRY(run_request(pipe, plain));  // warms up: kernels pack weights at their first use
+  for (int64_t i = 0; i < o.repeat; ++i) {
+    for (auto [request, part] : {std::pair{&plain, &out.computed}, {&held, &out.cached}, {&predicted, &out.predicted}}) {
+      ceiling.measure();
+      const Run run = TRY(run_request(pipe, *request));
+      append(part->seconds, run.timing.steps, request == &plain ? 1 : 2);
+      out.text.seconds.push_back(run.timing.text);
+      out.decode.seconds.push_back(run.timing.decode);
+      if (request == &plain) {
+        const auto& s = run.timing.steps;
+        out.first.seconds.push_back(std::max(0.0, s[0] - median({s.begin() + 1, s.end()})));
+      }
+    }
+  }
+  TRY_VOID(profile(out, pipe, plain));
+  out.ceiling = ceiling.value();
+
+  const int64_t scale = pipe.parts().autoencoder->space().scale, side = pipe.default_size();
+  const diffusion::LatentSize size{(o.height ? o.height : side) / scale, (o.width ? o.width : side) / scale};
+  const auto limit = static_cast<int64_t>(pipe.parts().tokenizer->model_max_length());
+  out.text_tokens = o.text_length ? o.text_length : std::min<int64_t>(limit > 0 ? limit : 512, 512);
+  out.tokens = size.height / denoiser.patch() * (size.width / denoiser.patch());
+  int64_t blocks = 0;
+  for (const auto& s : denoiser.stacks()) blocks += s.depth;
+  out.computed.flops = denoiser.flops(1, out.text_tokens, size, blocks);
+  out.computed.weight_bytes = out.whole.weight_bytes;
+  out.cached.flops = out.predicted.flops = denoiser.flops(1, out.text_tokens, size, 1);
+  return out;
+}
+
+void print(const Bench& b, const diffusion::Pipeline& pipe) {
+  fmt::print("{}, {}, {} threads, {} image and {} text tokens\n", pipe.parts().name, dtype_name(pipe.parts().denoiser->dtype()), device::threads(), b.tokens, b.text_tokens);
+  fmt::print("ceiling: {:.0f} GFLOP/s (a product of {} x {} in the same run)\n\n", b.ceiling / 1e9, kSide, kSide);
+  fmt::print("{:<28}{:>10}{:>10}{:>11}{:>12}{:>11}{:>9}\n", "part", "ms", "GFLOP", "GFLOP/s", "of ceiling", "weights", "GB/s");
+  for (const Part* p : b.parts()) {
+    fmt::print("{:<28}{:>10.2f}", p->name, p->ms());
+    if (p->flops > 0) fmt::print("{:>10.3f}{:>11.0f}{:>11.0f}%", p->flops / 1e9, p->gflops(), 100 * p->gflops() * 1e9 / b.ceiling);
+    if (p->weight_bytes > 0) fmt::print("{:>11}{:>9.1f}", human_bytes(p->weight_bytes), p->weight_bytes / p->ms() / 1e6);
+    fmt::print("\n");
+  }
+  fmt::print("\n{:<28}{:>10}{:>10}{:>11}{:>12}{:>11}\n", "operation of one step", "ms", "calls", "us a call", "of step", "weights");
+  double known = 0;
+  for (const auto& [name, row] : b.operations) {
+    known += row.seconds;
+    fmt::print("{:<28}{:>10.3f}{:>10}{:>11.1f}{:>11.1f}%{:>11}\n", name, row.seconds * 1e3, row.calls, row.seconds / static_cast<double>(row.calls) * 1e6,
+               100 * row.seconds / b.whole.seconds, row.weight_bytes > 0 ? human_bytes(row.weight_bytes) : "");
+  }
+  fmt::print("{:<28}{:>10.3f}{:>10}{:>11}{:>11.1f}%\n", "between operations", (b.whole.seconds - known) * 1e3, "", "", 100 * (1 - known / b.whole.seconds));
+}
+
+Json to_json(const Bench& b, const diffusion::Pipeline& pipe) {
+  Json::Array parts, operations;
+  for (const Part* p : b.parts()) {
+    Json item(Json::Object{{"part", p->name}, {"ms", p->ms()}, {"samples", static_cast<int64_t>(p->seconds.size())}});
+    if (p->flops > 0) {
+      item.set("flops", p->flops);
+      item.set("gflops_per_s", p->gflops());
+      item.set("share_of_ceiling", p->gflops() * 1e9 / b.ceiling);
+    }
+    if (p->weight_bytes > 0) item.set("weight_bytes", p->weight_bytes);
+    parts.push_back(std::move(item));
+  }
+  for (const auto& [name, row] : b.operations)
+    operations.push_back(Json::Object{{"operation", name}, {"ms", row.seconds * 1e3}, {"calls", row.calls}, {"weight_bytes", row.weight_bytes}});
+  return Json::Object{{"model", pipe.parts().name},
+                      {"dtype", dtype_name(pipe.parts().denoiser->dtype())},
+                      {"threads", device::threads()},
+                      {"image_tokens", b.tokens},
+                      {"text_tokens", b.text_tokens},
+                      {"ceiling_gflops_per_s", b.ceiling / 1e9},
+                      {"parts", std::move(parts)},
+                      {"profiled_step_ms", b.whole.seconds * 1e3},
+                      {"operations", std::move(operations)}};
+}
+
+}  // namespace
+
+Result<int> bench_dit(const Arguments& args) {
+  Flags flags("cairn bench dit [FLAGS]",
+              "Times text encoding, one computed and one cached denoising step, and decoding, against this machine's matrix product.");
+  BenchOptions o;
+  ModelOptions model;
+  flags.add("Benchmark", o);
+  flags.add("Model", model);
+  if (!TRY(flags.parse(args))) return 0;
+  const auto pipe = TRY(load_model(model, false));
+  const Bench result = TRY(measure(pipe, o));
+  print(result, pipe);
+  if (!o.json.empty()) TRY_VOID(write_file(o.json, to_json(result, pipe).dump(2) + "\n"));
+  return 0;
+}
+
+}  // namespace cairn::app

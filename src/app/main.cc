@@ -1,0 +1,79 @@
+#include <c10/util/Exception.h>
+#include <fmt/core.h>
+
+#include <csignal>
+#include <new>
+
+#include "app/commands.h"
+#include "base/strings.h"
+
+namespace cairn::app {
+
+std::atomic<bool> interrupted{false};
+
+namespace {
+
+struct Command {
+  const char *name, *help;
+  Result<int> (*run)(const Arguments&);
+};
+
+constexpr Command kCommands[] = {{"generate", "make pictures from text", generate},
+                                 {"tune", "find the step cache that fits a wanted quality or speed", tune},
+                                 {"metrics", "compare pictures: PSNR, SSIM, MSE", metrics},
+                                 {"inspect", "show what a picture or a model holds", inspect},
+                                 {"bench", "measure the parts of a model", bench}};
+
+void show_commands() {
+  fmt::print("Cairn makes pictures from text, and does not do work twice.\n\nUsage: cairn COMMAND [FLAGS]\n\n");
+  for (const auto& c : kCommands) fmt::print("  {:<10} {}\n", c.name, c.help);
+  fmt::print("\nTry: cairn generate \"rocket on a blue background\"\n`cairn COMMAND --help` lists a command's flags.\n");
+}
+
+void on_interrupt(int) {
+  if (interrupted.exchange(true)) std::_Exit(130);  // a second Ctrl-C does not wait for the step to end
+}
+
+int report(const std::string& what, int status) {
+  fmt::print(stderr, "cairn: {}\n", what);
+  return status;
+}
+
+int run(const Command& command, const Arguments& args) {
+  try {
+    const auto status = command.run(args);
+    if (status) return *status;
+    if (status.error().code == Code::kCancelled) return report(status.error().what, 130);
+    return report(status.error().what, 1);
+  } catch (const Failure& e) {
+    return report(e.what(), 1);
+  } catch (const std::bad_alloc&) {
+    return report("out of memory: make smaller or fewer pictures, or use --vae-tiling", 3);
+  } catch (const c10::Error& e) {
+    const std::string what = e.what_without_backtrace();
+    const bool memory = what.find("allocate memory") != std::string::npos;
+    return report(memory ? "out of memory: make smaller or fewer pictures, or use --vae-tiling" : "tensor library: " + what.substr(0, what.find('\n')), 3);
+  } catch (const std::exception& e) {
+    return report(fmt::format("this is a defect of cairn, please report it: {}", e.what()), 70);
+  }
+}
+
+}  // namespace
+}  // namespace cairn::app
+
+int main(int argc, char** argv) {
+  using namespace cairn::app;
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGPIPE, SIG_IGN);
+  const Arguments words(argv + 1, argv + argc);
+  if (words.empty() || words[0] == "help" || words[0] == "--help" || words[0] == "-h") {
+    show_commands();
+    return 0;
+  }
+  std::vector<std::string> names;
+  for (const auto& c : kCommands) {
+    if (words[0] == c.name) return run(c, Arguments(words.begin() + 1, words.end()));
+    names.emplace_back(c.name);
+  }
+  return report("unknown command \"" + words[0] + "\"" + cairn::did_you_mean(words[0], names) + " (cairn without arguments lists them)", 2);
+}

@@ -1,0 +1,36 @@
+#include <ATen/Parallel.h>
+#include <malloc.h>
+#include <sched.h>
+#include <sys/resource.h>
+
+#include "device/device.h"
+
+namespace cairn::device {
+
+Result<c10::Device> open(const std::string& name) {
+  if (name != "cpu") return failure(Code::kUnsupported, "device \"" + name + "\" is not supported yet; cpu is");
+  // Activations of tens of megabytes come and go many times a step. Returning them to the system each time means
+  // faulting them in again, so let the allocator keep them.
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  return c10::Device(c10::DeviceType::CPU);
+}
+
+void set_threads(int64_t threads) {
+  if (threads <= 0) {
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    if (::sched_getaffinity(0, sizeof allowed, &allowed) == 0) threads = CPU_COUNT(&allowed);
+  }
+  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
+}
+
+int64_t threads() { return at::get_num_threads(); }
+
+int64_t peak_memory() {
+  struct rusage usage {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+}  // namespace cairn::device

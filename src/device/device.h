@@ -1,0 +1,21 @@
+// The machine's processors, and what they have left.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "tensor/tensor.h"
+
+namespace cairn::device {
+
+// "cpu" is what there is so far; anything else is an error that says so.
+Result<c10::Device> open(const std::string& name);
+
+// Threads that operations use; 0 keeps the default, one a core that this process may run on. Call before the first
+// operation.
+void set_threads(int64_t threads);
+int64_t threads();
+
+// The most memory that this process has held, in bytes: resident set, mapped weights that were read included.
+int64_t peak_memory();
+
+}  // namespace cairn::device

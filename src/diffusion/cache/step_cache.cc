@@ -1,0 +1,73 @@
+#include "diffusion/cache/step_cache.h"
+
+#include <algorithm>
+
+#include "base/strings.h"
+#include "diffusion/cache/branch_cache.h"
+
+namespace cairn::diffusion {
+
+// A block stack: its configuration with overrides, and the caches of both branches, which refer to the rest of it.
+struct RequestCache::Entry {
+  explicit Entry(StackStats s) : stats(std::move(s)) {
+    main = make_branch_cache(stats.config, stats.main, stats.cfg, Branch::kMain);
+    cfg = make_branch_cache(stats.config, stats.cfg, stats.main, Branch::kCfg);
+  }
+
+  StackStats stats;
+  std::unique_ptr<StepCache> main, cfg;
+};
+
+namespace {
+
+Result<void> check_all(const CacheConfig& config) {
+  TRY_VOID(config.validate());
+  if (const auto* stacks = config.stacks.as_object())
+    for (const auto& [name, keys] : *stacks) TRY_VOID(config.stack(name));
+  return {};
+}
+
+}  // namespace
+
+RequestCache::RequestCache() { config_.type = "NONE"; }
+
+RequestCache::RequestCache(CacheConfig config) : config_(std::move(config)) { or_throw(check_all(config_)); }
+
+RequestCache::~RequestCache() = default;
+
+Result<void> RequestCache::fits(const std::vector<StackShape>& stacks) const {
+  std::vector<std::string> names;
+  for (const auto& s : stacks) {
+    names.push_back(s.name);
+    TRY_VOID(check_depth(TRY(config_.stack(s.name)), s.name, s.depth));
+  }
+  if (const auto* own = config_.stacks.as_object())
+    for (const auto& [name, keys] : *own)
+      if (std::ranges::find(names, name) == names.end())
+        return invalid("stacks." + name + ": the model's block stacks are " + join(names, ", ") + did_you_mean(name, names));
+  return {};
+}
+
+StepCache& RequestCache::stack(std::string_view name, Branch branch) {
+  auto found = std::ranges::find_if(entries_, [&](const auto& e) { return e->stats.name == name; });
+  if (found == entries_.end()) {
+    entries_.push_back(std::make_unique<Entry>(StackStats{std::string(name), or_throw(config_.stack(name)), {}, {}}));
+    found = entries_.end() - 1;
+  }
+  return branch == Branch::kMain ? *(*found)->main : *(*found)->cfg;
+}
+
+Result<void> RequestCache::refresh(CacheConfig config) {
+  TRY_VOID(check_all(config));
+  config_ = std::move(config);
+  entries_.clear();
+  return {};
+}
+
+CacheStats RequestCache::stats() const {
+  CacheStats out;
+  for (const auto& e : entries_) out.stacks.push_back(e->stats);
+  return out;
+}
+
+}  // namespace cairn::diffusion

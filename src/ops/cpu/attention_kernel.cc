@@ -1,0 +1,181 @@
+// Attention over sequences whose scores of a few queries fit the first-level cache. Keys and values are laid out as
+// the right-hand sides of the two products, once per head.
+#include "ops/cpu/tables.h"
+#include "ops/cpu/tile.h"
+
+namespace cairn::ops::cpu::CAIRN_ISA {
+namespace {
+
+constexpr int kBlockRows = 6;
+
+// y (R, y_pitch) = a B for `columns` columns, a multiple of 16; lanes of B are `pitch` apart.
+template <class L, int R>
+void multiply(const typename L::Input* const (&a)[R], const uint32_t* b, int64_t pitch, int64_t lanes, int64_t columns,
+              float* y, int64_t y_pitch) {
+  Ahead none;
+  const auto part = [&]<int C>(int64_t column) {
+    f32v acc[R][C] = {};
+    tile<L, R, C>(a, b + column, pitch, lanes, acc, none);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) store(y + r * y_pitch + column + c * kLanes, acc[r][c]);
+  };
+  constexpr int kWide = kLanes == 16 ? 4 : 2;
+  int64_t column = 0;
+  for (; column + kWide * kLanes <= columns; column += kWide * kLanes) part.template operator()<kWide>(column);
+  for (; column < columns; column += kLanes) part.template operator()<1>(column);
+}
+
+template <class T>
+const T* at(const Attention::Heads& h, int64_t batch, int64_t token, int64_t head) {
+  return static_cast<const T*>(h.data) + batch * h.batch + token * h.token + head * h.head;
+}
+
+// One head's memory. In is the type of the tensors, L::Input that of the products' left-hand sides, which differs
+// where bf16 must be widened.
+template <class In, class L>
+class Head {
+ public:
+  using Input = typename L::Input;
+  static constexpr int kValues = L::kValues;
+
+  explicit Head(const Attention& a)
+      : a_(a), key_panels_((a.keys + kPanel - 1) / kPanel), score_pitch_(key_panels_ * kPanel) {
+    const int64_t d = a.head_dim, values = score_pitch_ * d * sizeof(Input);
+    auto* memory = static_cast<char*>(scratch(2 * values + kBlockRows * (score_pitch_ * (4 + sizeof(Input)) + d * (4 + sizeof(Input)))));
+    const auto take = [&](int64_t bytes) { return std::exchange(memory, memory + bytes); };
+    keys_ = reinterpret_cast<Input*>(take(values));
+    values_ = reinterpret_cast<Input*>(take(values));
+    scores_ = reinterpret_cast<float*>(take(kBlockRows * score_pitch_ * 4));
+    weights_ = reinterpret_cast<Input*>(take(kBlockRows * score_pitch_ * static_cast<int64_t>(sizeof(Input))));
+    result_ = reinterpret_cast<float*>(take(kBlockRows * d * 4));
+    queries_ = reinterpret_cast<Input*>(memory);
+  }
+
+  // Keys to panels of kPanel keys, each [d / kValues][kPanel] lanes; values to [keys / kValues][d] lanes.
+  void open(int64_t batch, int64_t head) {
+    batch_ = batch, head_ = head;
+    const int64_t d = a_.head_dim;
+    for (int64_t s = 0; s < a_.keys; ++s) {
+      const In* k = at<In>(a_.k, batch, s, head);
+      Input* to = keys_ + s / kPanel * kPanel * d + s % kPanel * kValues;
+      if constexpr (std::is_same_v<In, Input>) {
+        for (int64_t i = 0; i < d; i += kValues) std::memcpy(to + i * kPanel, k + i, 4);
+      } else {
+        for (int64_t i = 0; i < d; ++i) to[i * kPanel] = widen(k[i]);
+      }
+    }
+    const int64_t groups = (a_.keys + kValues - 1) / kValues;
+    for (int64_t g = 0; g < groups; ++g) {
+      Input* to = values_ + g * kValues * d;
+      const In* v = at<In>(a_.v, batch, g * kValues, head);
+      if constexpr (kValues == 1) {
+        for (int64_t i = 0; i < d; i += kLanes) store(to + i, load(v + i));
+      } else {
+        const bool second = g * kValues + 1 < a_.keys;
+        const In* next = second ? at<In>(a_.v, batch, g * kValues + 1, head) : v;
+        for (int64_t i = 0; i < d; i += kLanes) {
+          const u32v low = __builtin_convertvector(load_as<u16v>(v + i), u32v);
+          const u32v high = __builtin_convertvector(load_as<u16v>(next + i), u32v);
+          const u32v both = second ? low | high << 16 : low;
+          std::memcpy(static_cast<void*>(to + i * kValues), &both, sizeof both);
+        }
+      }
+    }
+  }
+
+  template <int R>
+  void attend(int64_t token) {
+    const int64_t d = a_.head_dim, lanes = d / kValues;
+    const int64_t seen = a_.causal ? lesser(a_.keys, token + R) : a_.keys;
+    const Input* q[R];
+    for (int r = 0; r < R; ++r) q[r] = query(token + r, r);
+    for (int64_t key = 0; key < seen; key += kPanel) {
+      const int64_t columns = lesser((seen - key + 15) / 16 * 16, kPanel);
+      multiply<L, R>(q, reinterpret_cast<const uint32_t*>(keys_ + key * d), kPanel, lanes, columns, scores_ + key, score_pitch_);
+    }
+    float total[R];
+    for (int r = 0; r < R; ++r) total[r] = soften(token + r, r, seen);
+    const Input* w[R];
+    for (int r = 0; r < R; ++r) w[r] = weights_ + r * score_pitch_;
+    multiply<L, R>(w, reinterpret_cast<const uint32_t*>(values_), d, (seen + kValues - 1) / kValues, d, result_, d);
+    for (int r = 0; r < R; ++r) {
+      In* to = static_cast<In*>(a_.out) + ((batch_ * a_.tokens + token + r) * a_.heads + head_) * d;
+      for (int64_t i = 0; i < d; i += kLanes) store(to + i, load(result_ + r * d + i) / total[r]);
+    }
+  }
+
+ private:
+  const Input* query(int64_t token, int r) {
+    const In* q = at<In>(a_.q, batch_, token, head_);
+    if constexpr (std::is_same_v<In, Input>) {
+      return q;
+    } else {
+      Input* to = queries_ + r * a_.head_dim;
+      for (int64_t i = 0; i < a_.head_dim; ++i) to[i] = widen(q[i]);
+      return to;
+    }
+  }
+
+  // Scores of one query to weights that are not yet divided by their sum, which is returned.
+  float soften(int64_t token, int r, int64_t seen) {
+    float* scores = scores_ + r * score_pitch_;
+    const float* bias = a_.bias ? a_.bias + batch_ * a_.bias_batch + head_ * a_.bias_head + token * a_.bias_token : nullptr;
+    const int64_t own = a_.causal ? lesser(seen, token + 1) : seen;
+    const float never = -__builtin_inff();
+    f32v top = splat(never);
+    for (int64_t s = 0; s < seen; s += kLanes) {
+      f32v x = load(scores + s) * a_.scale;
+      if (bias) x += a_.bias_key ? load(bias + s, a_.keys - s) : splat(*bias);
+      if (s + kLanes > own) x = iota() + static_cast<int>(s) < static_cast<int>(own) ? x : splat(never);
+      store(scores + s, x);
+      top = larger(x, top);
+    }
+    const float highest = largest(top);
+    f32v total{};
+    Input* weights = weights_ + r * score_pitch_;
+    for (int64_t s = 0; s < seen; s += kLanes) {
+      const f32v e = exp(load(scores + s) - highest);
+      total += e;
+      store(weights + s, e);
+    }
+    return sum(total);
+  }
+
+  const Attention& a_;
+  int64_t key_panels_, score_pitch_, batch_ = 0, head_ = 0;
+  Input *keys_, *values_, *weights_, *queries_;
+  float *scores_, *result_;
+};
+
+template <class In, class L>
+void run(const Attention& a, Worker worker) {
+  // Whole heads where they divide evenly; else heads in parts of their queries, each laying out keys and values again.
+  const int64_t heads = a.batches * a.heads, row_blocks = (a.tokens + kBlockRows - 1) / kBlockRows;
+  int64_t parts = 1;
+  while (heads * parts % worker.count && heads * parts < 4 * worker.count && parts < row_blocks) ++parts;
+  const int64_t part_rows = (row_blocks + parts - 1) / parts * kBlockRows, tasks = heads * parts;
+  Head<In, L> head(a);
+  int64_t open = -1;
+  for (int64_t task = tasks * worker.id / worker.count; task < tasks * (worker.id + 1) / worker.count; ++task) {
+    const int64_t h = task / parts, first = task % parts * part_rows, end = lesser(first + part_rows, a.tokens);
+    if (first >= end) continue;
+    if (h != open) head.open(h / a.heads, h % a.heads), open = h;
+    int64_t t = first;
+    for (; t + kBlockRows <= end; t += kBlockRows) head.template attend<kBlockRows>(t);
+    if (end - t >= 4) head.template attend<4>(t), t += 4;
+    if (end - t >= 2) head.template attend<2>(t), t += 2;
+    if (end - t >= 1) head.template attend<1>(t);
+  }
+}
+
+}  // namespace
+
+void attention(const Attention& a, Worker worker) {
+  if (a.type == Type::kF32) run<float, SingleLane>(a, worker);
+  else if (kHasBf16) run<bf16, std::conditional_t<kHasBf16, PairLane, SingleLane>>(a, worker);
+  else run<bf16, SingleLane>(a, worker);
+}
+
+}  // namespace cairn::ops::cpu::CAIRN_ISA

@@ -1,0 +1,205 @@
+// The products of ops.h on packed weights. What the kernels do not take goes to the reference.
+#include <array>
+
+#include "ops/cpu/cpu.h"
+#include "ops/cpu/packed.h"
+#include "ops/cpu/team.h"
+
+namespace cairn::ops::cpu {
+namespace {
+
+constexpr int64_t kMaxInputs = 4;
+
+static_assert(static_cast<int>(Act::kSilu) == static_cast<int>(Activation::kSilu));
+Act act_of(Activation a) { return static_cast<Act>(a); }
+
+Rows result_rows(const Tensor& t) { return *rows_of(t); }
+
+// The inputs of one product, joined to one tensor in another type where the kernels cannot read them as they are.
+class Inputs {
+ public:
+  // Whether the kernels take these tensors with this weight.
+  bool read(at::TensorList x, const Weight& w) {
+    if (!type_of(w.dtype()) || x.empty() || static_cast<int64_t>(x.size()) > kMaxInputs) return false;
+    tokens = x[0].size(-2);
+    batches = x[0].dim() == 3 ? x[0].size(0) : 1;
+    int64_t width = 0;
+    for (const Tensor& t : x) {
+      const auto rows = rows_of(t);
+      if (!rows) return false;
+      check(t.size(-2) == tokens && (t.dim() == 3 ? t.size(0) : 1) == batches, "inputs of one product have the same rows");
+      parts[count++] = *rows;
+      width += rows->width;
+    }
+    check(width == w.in(), "the widths of the inputs add up to that of the weight");
+    convert(w);
+    return true;
+  }
+  int64_t rows() const { return batches * tokens; }
+
+  std::array<Rows, kMaxInputs> parts;
+  std::array<Copy, kMaxInputs> copies;
+  int64_t count = 0, copy_count = 0, batches = 1, tokens = 0;
+  bool wide = false;
+
+ private:
+  void convert(const Weight& w) {
+    const Type type = *type_of(w.dtype());
+    wide = type == Type::kBF16 && !kernels().bf16;
+    const Type read = wide ? Type::kF32 : type;
+    bool fits = true;
+    for (int64_t i = 0; i < count; ++i) fits &= parts[i].type == read && (type == Type::kF32 || parts[i].width % 2 == 0);
+    if (fits) return;
+    const int64_t padded = type == Type::kF32 ? w.in() : (w.in() + 1) / 2 * 2, size = read == Type::kF32 ? 4 : 2;
+    memory_ = empty({batches, tokens, padded}, read == Type::kF32 ? kF32 : kBF16);
+    const Rows joined = result_rows(memory_);
+    int64_t first = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      Rows to = joined;
+      to.data = static_cast<char*>(joined.data) + first * size;
+      to.width = i + 1 < count ? parts[i].width : padded - first;
+      copies[copy_count++] = {parts[i], to, batches, tokens};
+      first += parts[i].width;
+    }
+    parts[0] = joined;
+    count = 1;
+  }
+  Tensor memory_;
+};
+
+void multiply(at::ArrayRef<Inputs> inputs, at::ArrayRef<Product> jobs) {
+  int64_t work = 0;
+  bool copies = false;
+  for (const Product& p : jobs) work += p.batches * p.tokens * p.weights[0]->out * p.weights[0]->in;
+  for (const Inputs& x : inputs) copies |= x.copy_count > 0;
+  const Kernels& k = kernels();
+  share(work, [&](Worker worker) {
+    if (copies) {
+      for (const Inputs& x : inputs)
+        for (int64_t i = 0; i < x.copy_count; ++i) k.copy(x.copies[i], worker);
+      if (worker.count > 1) {
+#pragma omp barrier
+      }
+    }
+    k.products(jobs.data(), static_cast<int64_t>(jobs.size()), worker);
+  });
+}
+
+Product product(const Inputs& x, const Weight& w, Epilogue epilogue) {
+  return {x.parts.data(), x.count, x.batches, x.tokens, {&packed(w), nullptr}, x.wide, epilogue};
+}
+
+Tensor empty_like_rows(const Tensor& x, int64_t width, Dtype dtype) {
+  c10::SmallVector<int64_t, 4> shape(x.sizes().begin(), x.sizes().end());
+  shape.back() = width;
+  return empty(shape, dtype);
+}
+
+}  // namespace
+
+Tensor linear(at::TensorList x, const Weight& w, Activation act, Dtype out) {
+  Inputs in;
+  if (!type_of(out) || !in.read(x, w)) return reference::linear(x, w, act, out);
+  Tensor y = empty_like_rows(x[0], w.out(), out);
+  Epilogue e;
+  e.act = act_of(act);
+  e.out = result_rows(y);
+  multiply(in, product(in, w, e));
+  return y;
+}
+
+Tensor linear_add(const Tensor& residual, at::TensorList x, const Weight& w, const Tensor& modulation, int64_t gate) {
+  Inputs in;
+  const auto old = rows_of(residual);
+  if (!old || !in.read(x, w)) return reference::linear_add(residual, x, w, modulation, gate);
+  check(residual.size(-1) == w.out() && residual.size(-2) == in.tokens && residual.numel() == in.rows() * w.out(),
+        "the residual has the shape of the product");
+  Tensor y = empty(residual.sizes(), residual.scalar_type());
+  const Part part = part_of(modulation, gate, in.batches);
+  Epilogue e;
+  e.kind = Epilogue::kAdd;
+  e.out = result_rows(y);
+  e.residual = *old;
+  e.gate = part.data;
+  e.gate_stride = part.stride;
+  multiply(in, product(in, w, e));
+  return y;
+}
+
+Tensor linear_glu(const Tensor& x, const Weight& gate, const Weight& up, Activation act) {
+  Inputs in;
+  if (gate.dtype() != up.dtype() || !in.read(x, gate)) return reference::linear_glu(x, gate, up, act);
+  check(gate.out() == up.out() && gate.in() == up.in(), "gate and up have the same shape");
+  Tensor y = empty_like_rows(x, gate.out(), x.scalar_type());
+  Epilogue e;
+  e.kind = Epilogue::kGlu;
+  e.act = act_of(act);
+  e.out = result_rows(y);
+  Product p = product(in, gate, e);
+  p.weights[1] = &packed(up);
+  multiply(in, p);
+  return y;
+}
+
+Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, double eps) {
+  constexpr size_t kStreams = 4;
+  constexpr int64_t kMaxHead = 256;
+  const auto give_up = [&] { return reference::qkv(streams, rope, head_dim, eps); };
+  if (streams.size() > kStreams || head_dim % 16 || head_dim > kMaxHead) return give_up();
+  if (rope.defined() && (!rope.is_contiguous() || rope.scalar_type() != kF32)) return give_up();
+  for (const QkvStream& s : streams)
+    for (const Tensor& norm : {s.q_norm, s.k_norm})
+      if (norm.defined() && !type_of(norm.scalar_type())) return give_up();
+  std::array<Inputs, kStreams> inputs;
+  std::array<Product, 3 * kStreams> jobs;
+  std::array<std::array<float, kMaxHead>, 2 * kStreams> norms;
+  int64_t tokens = 0;
+  for (size_t i = 0; i < streams.size(); ++i) {
+    const QkvStream& s = streams[i];
+    const Dtype dtype = s.q.dtype();
+    if (s.x.dim() != 3 || s.x.scalar_type() != streams[0].x.scalar_type() || s.k.dtype() != dtype || s.v.dtype() != dtype ||
+        !inputs[i].read(s.x, s.q))
+      return give_up();
+    check(s.k.in() == s.q.in() && s.v.in() == s.q.in() && s.k.out() == s.q.out() && s.v.out() == s.q.out() &&
+              s.q.out() % head_dim == 0 && s.q.out() == streams[0].q.out() && s.x.size(0) == streams[0].x.size(0),
+          "queries, keys and values have the same shape in all streams");
+    tokens += s.x.size(1);
+  }
+  check(!rope.defined() || (rope.dim() == 3 && rope.size(1) == tokens && rope.size(2) == head_dim),
+        "rope is (2, tokens of all streams, head width)");
+  const int64_t batches = streams[0].x.size(0), width = streams[0].q.out();
+  const auto make = [&] { return empty({batches, tokens, width / head_dim, head_dim}, streams[0].x.scalar_type()); };
+  Qkv result{make(), make(), make()};
+  int64_t first = 0;
+  for (size_t i = 0; i < streams.size(); ++i) {
+    const QkvStream& s = streams[i];
+    const auto job = [&](int which, const Weight& w, const Tensor& to, const Tensor& norm) {
+      Epilogue e;
+      e.kind = Epilogue::kHeads;
+      e.head_dim = head_dim;
+      e.eps = static_cast<float>(eps);
+      const Type type = *type_of(to.scalar_type());
+      e.out = {static_cast<char*>(to.mutable_data_ptr()) + first * width * to.element_size(), type, width, tokens * width, width};
+      if (norm.defined()) {
+        float* copy = norms[2 * i + which].data();
+        check(norm.numel() == head_dim, "the norm of a head has its width");
+        for (int64_t c = 0; c < head_dim; ++c) copy[c] = element(norm, c);
+        e.norm = copy;
+      }
+      if (rope.defined() && which < 2) {
+        const auto* table = static_cast<const float*>(rope.const_data_ptr());
+        e.cos = table + first * head_dim;
+        e.sin = e.cos + tokens * head_dim;
+      }
+      jobs[3 * i + which] = product(inputs[i], w, e);
+    };
+    job(0, s.q, result.q, s.q_norm);
+    job(1, s.k, result.k, s.k_norm);
+    job(2, s.v, result.v, {});
+    first += s.x.size(1);
+  }
+  multiply({inputs.data(), streams.size()}, {jobs.data(), 3 * streams.size()});
+  return result;
+}
+
+}  // namespace cairn::ops::cpu

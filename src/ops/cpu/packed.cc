@@ -1,0 +1,80 @@
+#include "ops/cpu/packed.h"
+
+#include "ops/cpu/team.h"
+
+namespace cairn::ops::cpu {
+namespace {
+
+struct Panels {
+  Tensor memory, bias;
+  Packed packed;
+};
+
+// Sixteen lanes of a row at a time: one cache line read, into sixteen lines of the panel that stay in the cache.
+void pack_panel(const Packed& to, uint32_t* panel, const char* rows, int64_t row_bytes, int64_t count) {
+  const int64_t whole = row_bytes / 4;
+  for (int64_t first = 0; first < to.lanes; first += 16)
+    for (int64_t o = 0; o < kPanel; ++o)
+      for (int64_t k = first; k < std::min(first + 16, to.lanes); ++k) {
+        uint32_t lane = 0;
+        if (o < count && k < whole) std::memcpy(&lane, rows + o * row_bytes + 4 * k, 4);
+        else if (o < count) std::memcpy(&lane, rows + o * row_bytes + 4 * k, 2);  // odd number of bf16 inputs
+        panel[k * kPanel + o] = lane;
+      }
+}
+
+std::shared_ptr<const void> pack(const Weight& w) {
+  const Tensor rows = w.weight().contiguous();
+  const auto type = type_of(w.dtype());
+  check(type && rows.dim() == 2, "packed() takes linear weights in fp32 or bf16");
+  const int64_t values = *type == Type::kF32 ? 1 : 2, lanes = (w.in() + values - 1) / values;
+  const int64_t panels = (w.out() + kPanel - 1) / kPanel;
+  auto p = std::make_shared<Panels>();
+  p->memory = empty({panels, lanes, kPanel}, kF32);
+  p->bias = zeros({panels * kPanel}, kF32);
+  if (w.bias().defined()) p->bias.narrow(0, 0, w.out()).copy_(w.bias());
+  auto* to = static_cast<uint32_t*>(p->memory.mutable_data_ptr());
+  p->packed = {*type, w.out(), w.in(), lanes, to, static_cast<const float*>(p->bias.const_data_ptr())};
+  const auto* from = static_cast<const char*>(rows.const_data_ptr());
+  const int64_t row_bytes = w.in() * rows.element_size();
+  share(w.out() * w.in(), [&](Worker worker) {
+    for (int64_t i = panels * worker.id / worker.count; i < panels * (worker.id + 1) / worker.count; ++i)
+      pack_panel(p->packed, to + i * lanes * kPanel, from + i * kPanel * row_bytes, row_bytes,
+                 std::min(kPanel, w.out() - i * kPanel));
+  });
+  return std::shared_ptr<const void>(p, &p->packed);
+}
+
+}  // namespace
+
+const Packed& packed(const Weight& w) { return w.form<Packed>(pack); }
+
+std::optional<Type> type_of(Dtype dtype) {
+  if (dtype == kF32) return Type::kF32;
+  if (dtype == kBF16) return Type::kBF16;
+  return std::nullopt;
+}
+
+std::optional<Rows> rows_of(const Tensor& t) {
+  const auto type = type_of(t.scalar_type());
+  const int64_t dim = t.dim();
+  if (!type || dim < 2 || dim > 3 || (t.stride(-1) != 1 && t.size(-1) > 1)) return std::nullopt;
+  return Rows{const_cast<void*>(t.const_data_ptr()), *type, t.size(-1), dim == 3 ? t.stride(0) : 0, t.stride(dim - 2)};
+}
+
+Part part_of(const Tensor& modulation, int64_t index, int64_t batches) {
+  if (!modulation.defined()) return {};
+  check(modulation.dim() == 3 && modulation.scalar_type() == kF32 && modulation.stride(2) == 1,
+        "modulation is (N, parts, D) in fp32");
+  check(modulation.size(0) == batches || modulation.size(0) == 1, "modulation has one row per batch, or one for all");
+  check(index >= 0 && index < modulation.size(1), "modulation has no such part");
+  return {static_cast<const float*>(modulation.const_data_ptr()) + index * modulation.stride(1),
+          modulation.size(0) == 1 ? 0 : modulation.stride(0)};
+}
+
+float element(const Tensor& t, int64_t i) {
+  const char* p = static_cast<const char*>(t.const_data_ptr()) + i * t.stride(0) * t.element_size();
+  return t.scalar_type() == kF32 ? *reinterpret_cast<const float*>(p) : static_cast<float>(*reinterpret_cast<const c10::BFloat16*>(p));
+}
+
+}  // namespace cairn::ops::cpu

@@ -1,0 +1,202 @@
+// Products of inputs and packed weights, with what follows them done on the results while they are in the cache.
+#include "ops/cpu/epilogue.h"
+#include "ops/cpu/tables.h"
+#include "ops/cpu/tile.h"
+
+namespace cairn::ops::cpu::CAIRN_ISA {
+namespace {
+
+constexpr int kBlockRows = 6;
+// Lanes of a panel that stay in the second-level cache while rows pass (384 KiB), and rows whose sums wait there
+// where a result takes more than one pass over a panel.
+constexpr int64_t kBlockLanes = 1536;
+constexpr int64_t kStripRows = 96;
+// Bytes of inputs that one round takes, so that they are read from the last-level cache by all panels.
+constexpr int64_t kRoundBytes = 8 << 20;
+
+int64_t divided(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// How a product is cut. A group is the panels that an epilogue must see together: whole heads, or gate and up.
+struct Plan {
+  explicit Plan(const Product& p) : product(p) {
+    const Packed& w = *p.weights[0];
+    const int64_t h = p.epilogue.head_dim;
+    members = p.weights[1] ? 2 : 1;
+    if (p.epilogue.kind == Epilogue::kHeads)
+      while (members * kPanel % h) ++members;
+    groups = p.weights[1] ? w.panels() : divided(w.panels(), members);
+    rows = p.batches * p.tokens;
+    blocks = divided(w.lanes, kBlockLanes);
+    block_lanes = divided(divided(w.lanes, blocks), 4) * 4;
+    strip = members * blocks > 1 ? kStripRows : INT64_MAX;
+    const int64_t fit = kRoundBytes / (w.lanes * 4) / kStripRows * kStripRows;
+    round_rows = rows <= fit + fit / 2 ? rows : fit < kStripRows ? kStripRows : fit;
+  }
+  int64_t panels_of(int64_t group) const {
+    return product.weights[1] ? 2 : lesser(members, product.weights[0]->panels() - group * members);
+  }
+  const uint32_t* panel(int64_t group, int64_t member) const {
+    return product.weights[1] ? product.weights[member]->panel(group) : product.weights[0]->panel(group * members + member);
+  }
+  const float* bias(int64_t group, int64_t member) const {
+    return product.weights[1] ? product.weights[member]->bias + group * kPanel
+                              : product.weights[0]->bias + (group * members + member) * kPanel;
+  }
+  int64_t rows_in(int64_t round) const {
+    const int64_t left = rows - round * round_rows;
+    return left < 0 ? 0 : lesser(left, round_rows);
+  }
+
+  const Product& product;
+  int64_t members, groups, rows, blocks, block_lanes, strip, round_rows;
+};
+
+// `lanes` lanes of one panel from lane `first` on, for R rows: y (R, pitch) starts as bias (y itself where null).
+template <class L, int R>
+void multiply(const Product& p, const Place& at, const uint32_t* panel, int64_t first, int64_t lanes, const float* bias,
+              float* y, int64_t pitch, Ahead ahead) {
+  constexpr int C = kTileVectors<R>, kColumns = C * kLanes;
+  using Input = typename L::Input;
+  for (int64_t column = 0; column < kPanel; column += kColumns) {
+    f32v acc[R][C];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) acc[r][c] = load((bias ? bias : y + r * pitch) + column + c * kLanes);
+    if (column) ahead.lines = 0;
+    int64_t start = 0;  // of the input, in lanes
+    for (int64_t i = 0; i < p.input_count; ++i) {
+      const Rows& x = p.inputs[i];
+      const int64_t end = start + x.width / L::kValues, from = start > first ? start : first, to = lesser(end, first + lanes);
+      if (from < to) {
+        const Input* a[R];
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r)
+          a[r] = static_cast<const Input*>(x.data) + at.batch[r] * x.batch_stride + at.token[r] * x.row_stride +
+                 (from - start) * L::kValues;
+        tile<L, R, C>(a, panel + from * kPanel + column, kPanel, to - from, acc, ahead);
+      }
+      start = end;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) store(y + r * pitch + column + c * kLanes, acc[r][c]);
+  }
+}
+
+template <class L>
+void multiply(int rows, const Product& p, const Place& at, const uint32_t* panel, int64_t first, int64_t lanes,
+              const float* bias, float* y, int64_t pitch, Ahead ahead) {
+  switch (rows) {
+    case 6: return multiply<L, 6>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+    case 4: return multiply<L, 4>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+    case 2: return multiply<L, 2>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+    default: return multiply<L, 1>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+  }
+}
+
+int rows_at_once(int64_t left) { return left >= kBlockRows ? kBlockRows : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+// Spreads the reading of `lines` cache lines over row blocks of a panel, so that they arrive during the sums.
+class Prefetch {
+ public:
+  Prefetch(const uint32_t* data, int64_t lines, int64_t row_blocks, int64_t steps)
+      : next_(data), end_(data + lines * 16), per_step_(divided(lines, row_blocks * steps)), steps_(steps) {}
+  Ahead block() {
+    if (next_ >= end_) return {};
+    const Ahead ahead{next_, per_step_};
+    next_ += per_step_ * steps_ * 16;
+    return ahead;
+  }
+
+ private:
+  const uint32_t *next_, *end_;
+  int64_t per_step_, steps_;
+};
+
+// All of one group for rows [begin, end). `then` is the panel that this worker reads next, null for none.
+template <class L>
+void run_group(const Plan& plan, int64_t group, int64_t begin, int64_t end, const uint32_t* then) {
+  const Product& p = plan.product;
+  const int64_t members = plan.panels_of(group), lanes = p.weights[0]->lanes, pitch = plan.members * kPanel;
+  const bool keep = plan.members * plan.blocks > 1;
+  alignas(64) float near[kBlockRows * kPanel];
+  float* sums = keep ? static_cast<float*>(scratch(lesser(plan.strip, end - begin) * pitch * 4)) : near;
+  for (int64_t strip = begin; strip < end; strip += plan.strip) {
+    const int64_t last = plan.strip < end - strip ? strip + plan.strip : end;
+    for (int64_t k = 0; k < lanes; k += plan.block_lanes) {
+      const int64_t depth = lesser(plan.block_lanes, lanes - k);
+      for (int64_t m = 0; m < members; ++m) {
+        const bool final = k + depth == lanes && m + 1 == members;
+        const uint32_t* next = m + 1 < members   ? plan.panel(group, m + 1) + k * kPanel
+                               : !final          ? plan.panel(group, 0) + (k + depth) * kPanel
+                               : last < end      ? plan.panel(group, 0)
+                                                 : then;
+        Prefetch prefetch(next, next ? lesser(depth, lanes) * 4 : 0, divided(last - strip, kBlockRows), depth / 4 + !(depth / 4));
+        for (int64_t row = strip; row < last;) {
+          const int n = rows_at_once(last - row);
+          Place at(p, row, n);
+          float* y = keep ? sums + (row - strip) * pitch : near;
+          multiply<L>(n, p, at, plan.panel(group, m), k, depth, k ? nullptr : plan.bias(group, m), y + m * kPanel, pitch,
+                      prefetch.block());
+          if (final) finish(p.epilogue, at, n, y, pitch, group * pitch, members);
+          row += n;
+        }
+      }
+    }
+    if (end - strip <= plan.strip) break;
+  }
+}
+
+void run_group(const Plan& plan, int64_t group, int64_t begin, int64_t end, const uint32_t* then) {
+  if (plan.product.weights[0]->type == Type::kF32) run_group<SingleLane>(plan, group, begin, end, then);
+  else if (plan.product.wide) run_group<WidePairLane>(plan, group, begin, end, then);
+  else run_group<Bf16Lane>(plan, group, begin, end, then);
+}
+
+// Work in one round of one product: its groups, each cut into `parts` of rows where there are few groups.
+struct Share {
+  Share(const Plan& plan, int64_t round, int workers) : rows(plan.rows_in(round)) {
+    while (plan.groups * parts < 4 * workers && plan.groups * parts % workers && rows / (parts + 1) >= 2 * kBlockRows) ++parts;
+    part_rows = divided(divided(rows, parts), kBlockRows) * kBlockRows;
+    cost = plan.groups * plan.members * rows * plan.product.weights[0]->lanes;
+  }
+  int64_t rows, parts = 1, part_rows, cost;
+};
+
+}  // namespace
+
+// Rounds one after the other; within a round, each worker takes a stretch of all products' groups in order, about
+// equal in work. Nobody waits: products of one call must not read each other's results.
+void products(const Product* jobs, int64_t count, Worker worker) {
+  for (int64_t round = 0;; ++round) {
+    int64_t total = 0;
+    for (int64_t j = 0; j < count; ++j) total += Share(Plan(jobs[j]), round, worker.count).cost;
+    if (total == 0) return;
+    const int64_t from = total * worker.id / worker.count, to = total * (worker.id + 1) / worker.count;
+    int64_t done = 0;
+    for (int64_t j = 0; j < count; ++j) {
+      const Plan plan(jobs[j]);
+      const Share share(plan, round, worker.count);
+      if (share.rows == 0) continue;
+      const int64_t tasks = plan.groups * share.parts;
+      // A task belongs to the worker in whose stretch its middle lies.
+      const auto mine = [&](int64_t task) {
+        const int64_t middle = done + share.cost * (2 * task + 1) / (2 * tasks);
+        return task < tasks && from <= middle && middle < to;
+      };
+      for (int64_t task = 0; task < tasks; ++task) {
+        if (!mine(task)) continue;
+        const int64_t group = task / share.parts, first = round * plan.round_rows, part = task % share.parts * share.part_rows;
+        if (part >= share.rows) continue;
+        const bool on = share.parts == 1 && mine(task + 1);
+        run_group(plan, group, first + part, first + lesser(part + share.part_rows, share.rows),
+                  on ? plan.panel(group + 1, 0) : nullptr);
+      }
+      done += share.cost;
+    }
+  }
+}
+
+}  // namespace cairn::ops::cpu::CAIRN_ISA

@@ -1,0 +1,34 @@
+#include "tensor/tensor.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/EmptyTensor.h>
+#include <ATen/ops/randn.h>
+
+namespace cairn {
+
+Result<Dtype> parse_dtype(const std::string& name) {
+  if (name == "fp32" || name == "float32" || name == "float") return kF32;
+  if (name == "bf16" || name == "bfloat16") return kBF16;
+  if (name == "fp16" || name == "float16" || name == "half") return kF16;
+  return invalid("unknown dtype \"" + name + "\": use fp32, bf16 or fp16");
+}
+
+std::string dtype_name(Dtype dtype) {
+  switch (dtype) {
+    case kF32: return "fp32";
+    case kBF16: return "bf16";
+    case kF16: return "fp16";
+    default: return c10::toString(dtype);
+  }
+}
+
+Tensor empty(at::IntArrayRef shape, Dtype dtype) { return at::detail::empty_cpu(shape, dtype); }
+Tensor zeros(at::IntArrayRef shape, Dtype dtype) { return empty(shape, dtype).zero_(); }
+
+Noise::Noise(uint64_t seed) : generator_(at::detail::createCPUGenerator(seed)) {}
+
+Tensor Noise::normal(at::IntArrayRef shape, Dtype dtype) {
+  return at::randn(shape, generator_, at::TensorOptions().dtype(dtype));
+}
+
+}  // namespace cairn

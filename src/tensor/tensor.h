@@ -1,0 +1,45 @@
+// The tensor type, and operators written with its methods. All other headers above tensor/ include this and nothing
+// else of torch.
+#pragma once
+#include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+
+namespace cairn {
+
+using Tensor = at::Tensor;
+using Dtype = c10::ScalarType;
+inline constexpr Dtype kF32 = c10::ScalarType::Float;
+inline constexpr Dtype kBF16 = c10::ScalarType::BFloat16;
+inline constexpr Dtype kF16 = c10::ScalarType::Half;
+
+inline Tensor operator+(const Tensor& a, const Tensor& b) { return a.add(b); }
+inline Tensor operator-(const Tensor& a, const Tensor& b) { return a.sub(b); }
+inline Tensor operator*(const Tensor& a, const Tensor& b) { return a.mul(b); }
+inline Tensor operator*(const Tensor& a, double b) { return a.mul(b); }
+inline Tensor operator+(const Tensor& a, double b) { return a.add(b); }
+
+// "fp32", "bf16", "fp16": the names that flags and reports use. Errors list the known names.
+Result<Dtype> parse_dtype(const std::string& name);
+std::string dtype_name(Dtype dtype);
+
+// An uninitialised tensor in host memory (contiguous). Cheaper than going through the dispatcher.
+Tensor empty(at::IntArrayRef shape, Dtype dtype);
+Tensor zeros(at::IntArrayRef shape, Dtype dtype);
+
+// The standard normal numbers that torch.randn gives with a CPU generator of that seed, in that dtype.
+// One Noise is one generator: later draws go on where earlier ones ended.
+class Noise {
+ public:
+  explicit Noise(uint64_t seed);
+  Tensor normal(at::IntArrayRef shape, Dtype dtype);
+
+ private:
+  at::Generator generator_;
+};
+
+}  // namespace cairn

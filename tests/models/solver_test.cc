@@ -1,0 +1,47 @@
+#include "diffusion/solver.h"
+
+#include <gmock/gmock.h>
+
+#include "models/golden.h"
+
+namespace cairn::diffusion {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(FlowMatchEuler, GivesTheRecordedSigmasOfEverySetting) {
+  const Json records = *Json::read(cairn::testing::source_path("tests/golden/emoji/schedulers.json"));
+  int compared = 0;
+  for (const Json& r : *records.as_array()) {
+    if (r.find("error")) continue;
+    SCOPED_TRACE(r.find("config")->dump() + r.find("args")->dump());
+    const auto config = *read<FlowMatchConfig>(*r.find("config"));
+    const Json& args = *r.find("args");
+    std::vector<double> given;
+    if (const Json* s = args.find("sigmas"))
+      for (const Json& v : *s->as_array()) given.push_back(v.number());
+    const int64_t steps = args.find("num_inference_steps") ? *args.find("num_inference_steps")->as_int() : 0;
+    const double mu = args.find("mu") ? args.find("mu")->number() : 0;
+    const auto schedule = FlowMatchEuler(config).schedule(steps, given, mu);
+    ASSERT_TRUE(schedule) << schedule.error().what;
+    const auto &sigmas = *r.find("sigmas")->as_array(), &timesteps = *r.find("timesteps")->as_array();
+    ASSERT_EQ(schedule->sigmas.size(), sigmas.size());
+    ASSERT_EQ(schedule->timesteps.size(), timesteps.size());
+    for (size_t i = 0; i < sigmas.size(); ++i) EXPECT_NEAR(schedule->sigmas[i], sigmas[i].number(), 1e-6) << i;
+    for (size_t i = 0; i < timesteps.size(); ++i) EXPECT_NEAR(schedule->timesteps[i], timesteps[i].number(), 1e-3) << i;
+    ++compared;
+  }
+  EXPECT_EQ(compared, 156);
+}
+
+TEST(FlowMatchEuler, RefusesSettingsThatMakeNoWalk) {
+  FlowMatchConfig c;
+  EXPECT_THAT(FlowMatchEuler(c).schedule(0, {}, 0).error().what, HasSubstr("steps must lie in"));
+  EXPECT_THAT(FlowMatchEuler(c).schedule(1, {0.5, std::nan("")}, 0).error().what, HasSubstr("sigmas must lie in (0, 1]"));
+  EXPECT_THAT(FlowMatchEuler(c).schedule(1, {-0.5}, 0).error().what, HasSubstr("sigmas"));
+  c.use_karras_sigmas = c.use_exponential_sigmas = true;
+  EXPECT_THROW(FlowMatchEuler{c}, Failure);
+}
+
+}  // namespace
+}  // namespace cairn::diffusion

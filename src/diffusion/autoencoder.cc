@@ -29,7 +29,8 @@ Tensor joined(const std::vector<Tensor>& parts, int64_t dim) {
   return out;
 }
 
-// Mixes the first pixels of `tile` along `dim`, in place, with the last of the tile before it, whose share falls from 1.
+// Mixes the first pixels of `tile` along `dim`, in place, with the last of the tile before it, whose share falls
+// from 1.
 void mix(const Tensor& before, Tensor& tile, int64_t dim, int64_t extent) {
   extent = std::min({before.size(dim), tile.size(dim), extent});
   if (extent == 0) return;
@@ -82,11 +83,13 @@ Tensor sample_latents(const Tensor& moments, const Tensor& noise) {
 }
 
 Tensor decode(const Autoencoder& vae, const Tensor& z, Portions how) {
-  return in_portions(z, how.slicing, [&](const Tensor& x) { return how.tiling ? tiled_decode(vae, x) : vae.decode(x); });
+  return in_portions(z, how.slicing,
+                     [&](const Tensor& x) { return how.tiling ? tiled_decode(vae, x) : vae.decode(x); });
 }
 
 Tensor encode(const Autoencoder& vae, const Tensor& pictures, Portions how) {
-  return in_portions(pictures, how.slicing, [&](const Tensor& x) { return how.tiling ? tiled_encode(vae, x) : vae.encode(x); });
+  return in_portions(pictures, how.slicing,
+                     [&](const Tensor& x) { return how.tiling ? tiled_encode(vae, x) : vae.encode(x); });
 }
 
 Tensor tiled_decode(const Autoencoder& vae, const Tensor& z) {

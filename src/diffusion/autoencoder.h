@@ -7,12 +7,13 @@
 
 namespace cairn::diffusion {
 
-// Numbers of an autoencoder that pipelines need. A latent as the denoiser sees it is (z - shift_factor) * scaling_factor.
+// Numbers of an autoencoder that pipelines need. A latent as the denoiser sees it is (z - shift_factor) *
+// scaling_factor.
 struct LatentSpace {
-  int64_t channels = 4;        // of a latent
-  int64_t scale = 8;           // pixels per latent pixel, along each side
+  int64_t channels = 4;  // of a latent
+  int64_t scale = 8;     // pixels per latent pixel, along each side
   double scaling_factor = 1, shift_factor = 0;
-  int64_t sample_size = 512;   // the side of pictures it was trained on, in pixels; also the side of a tile
+  int64_t sample_size = 512;  // the side of pictures it was trained on, in pixels; also the side of a tile
 };
 
 // Immutable; calls may come from several threads. Pictures are (N, 3, H, W) with values in about [-1, 1].

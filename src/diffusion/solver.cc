@@ -67,6 +67,7 @@ Result<Schedule> FlowMatchEuler::schedule(int64_t steps, const std::vector<doubl
   }
   Schedule out;
   for (const double s : sigmas) {
+    if (!std::isfinite(s)) return invalid(fmt::format("the scheduler's settings give no sigmas for {} steps", steps));
     const float sigma = config_.invert_sigmas ? 1.0f - static_cast<float>(s) : static_cast<float>(s);
     out.sigmas.push_back(sigma);
     out.timesteps.push_back(sigma * static_cast<float>(config_.num_train_timesteps));

@@ -9,8 +9,7 @@
 #include "models/autoencoder_kl.h"
 #include "models/components.h"
 #include "models/lora.h"
-#include "ops/ops.h"
-#include "ops/vision.h"
+#include "ops/install.h"
 
 namespace cairn::models {
 namespace {
@@ -114,8 +113,7 @@ std::vector<std::string> supported_classes() {
 }
 
 Result<diffusion::Pipeline> load_pipeline(const std::string& folder, const LoadOptions& options) {
-  ops::install_cpu();
-  ops::install_cpu_vision();
+  ops::install_kernels();
   if (!fs::exists(folder + "/model_index.json"))
     return failure(Code::kNotFound, fmt::format("{} is no diffusers pipeline: it has no model_index.json", folder));
   Loading l{folder, TRY(Json::read(folder + "/model_index.json")), options, {}};

@@ -7,8 +7,7 @@
 #include "models/autoencoder_kl.h"
 #include "models/components.h"
 #include "models/registry.h"
-#include "ops/ops.h"
-#include "ops/vision.h"
+#include "ops/install.h"
 #include "tensor/finite.h"
 
 namespace cairn::models {
@@ -64,8 +63,7 @@ Result<diffusion::Pipeline> synthetic_pipeline(const std::string& spec, const Lo
   if (!options.loras.empty()) return invalid("a synthetic model takes no LoRA");
   int64_t doubles = 19, singles = 38;
   if (parts.size() == 2) doubles = singles = TRY(layers_of(parts[1]));
-  ops::install_cpu();
-  ops::install_cpu_vision();
+  ops::install_kernels();
 
   Json transformer(Json::Object{{"num_layers", doubles}, {"num_single_layers", singles}, {"guidance_embeds", dev}});
   const Json vae = *Json::parse(R"({"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 16, "norm_num_groups": 32,

@@ -24,13 +24,13 @@ std::vector<double> gram(at::TensorList terms);
 // How far x = after - before (undefined: x = after), of which every stride-th channel counts, is from `anchor`, which
 // residual() made with the same stride. With important > 0 only tokens count whose own relative change exceeds it, if
 // there are any. One pass over memory; x is never stored.
-inline Op<Change(const Tensor& after, const Tensor& before, const Tensor& anchor, int64_t stride, double important)> change{
-    "cache_change", reference::change};
+inline Op<Change(const Tensor& after, const Tensor& before, const Tensor& anchor, int64_t stride, double important)>
+    change{"cache_change", reference::change};
 
-// out = after - before (undefined: after), every stride-th channel, contiguous, in the dtype of `after`. `out` keeps its
-// memory when it fits.
+// out = after - before (undefined: after), every stride-th channel, contiguous, in the dtype of `after`. `out` keeps
+// its memory when it fits.
 inline Op<void(const Tensor& after, const Tensor& before, int64_t stride, Tensor& out)> residual{"cache_residual",
-                                                                                               reference::residual};
+                                                                                                 reference::residual};
 
 // Backward differences, in place (TaylorSeer, Liu et al. 2025): level 0 becomes y = after - before (undefined: after),
 // level i + 1 becomes (new level i - old level i) / gap. The last level is written only, so it need not hold anything.

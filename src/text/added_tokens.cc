@@ -37,7 +37,8 @@ bool stands_alone(std::string_view text, size_t begin, size_t end) {
 }
 
 size_t spaces_begin(std::string_view text, size_t end) {
-  while (end > 0 && is_space(code_point_at(text, previous_code_point(text, end)).value)) end = previous_code_point(text, end);
+  while (end > 0 && is_space(code_point_at(text, previous_code_point(text, end)).value))
+    end = previous_code_point(text, end);
   return end;
 }
 
@@ -48,7 +49,8 @@ size_t spaces_end(std::string_view text, size_t begin) {
 
 }  // namespace
 
-Result<AddedTokens> AddedTokens::parse(const Json* j, const Vocabulary& model, const std::vector<Normalizer>& normalizers) {
+Result<AddedTokens> AddedTokens::parse(const Json* j, const Vocabulary& model,
+                                       const std::vector<Normalizer>& normalizers) {
   AddedTokens out;
   if (!j || j->is_null()) return out;
   if (!j->as_array()) return corrupt("\"added_tokens\" must be a list");

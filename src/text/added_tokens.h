@@ -29,8 +29,9 @@ class AddedTokens {
   // The entry "added_tokens". A token that the model knows keeps the model's id.
   static Result<AddedTokens> parse(const Json* j, const Vocabulary& model, const std::vector<Normalizer>& normalizers);
 
-  // Cuts raw text at the tokens that are matched before normalizing, or normalized text at the others. Longest match first
-  // at each place. Segments may be empty or overlap where a token takes spaces that another one claims, as upstream's do.
+  // Cuts raw text at the tokens that are matched before normalizing, or normalized text at the others. Longest match
+  // first at each place. Segments may be empty or overlap where a token takes spaces that another one claims, as
+  // upstream's do.
   std::vector<Segment> split(std::string_view text, bool normalized) const;
 
   const AddedToken* find(Id id) const {

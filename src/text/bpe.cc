@@ -9,7 +9,7 @@
 namespace cairn::text {
 namespace {
 
-constexpr size_t kCachedWord = 64;       // bytes: longer pieces hardly come twice
+constexpr size_t kCachedWord = 64;  // bytes: longer pieces hardly come twice
 constexpr size_t kCachedWords = 1 << 16;
 
 struct Merge {
@@ -37,7 +37,9 @@ class MergeTable {
     uint64_t key = kFree;
     Merge merge{};
   };
-  static uint64_t key(Id left, Id right) { return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right); }
+  static uint64_t key(Id left, Id right) {
+    return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
+  }
   Slot& slot(uint64_t k) {
     const size_t mask = slots_.size() - 1;
     size_t i = static_cast<size_t>((k * 0x9e3779b97f4a7c15u) >> 32) & mask;
@@ -109,7 +111,8 @@ class Bpe final : public Model {
     return vocabulary_.find(spelt);
   }
 
-  // One symbol for each code point (or byte) of the piece. What the vocabulary lacks becomes its bytes, or <unk>, or nothing.
+  // One symbol for each code point (or byte) of the piece. What the vocabulary lacks becomes its bytes, or <unk>, or
+  // nothing.
   Result<void> start(std::string_view piece, Scratch& s) const {
     s.symbols.clear();
     const auto add = [&](Id id, size_t begin, size_t size) {
@@ -222,9 +225,11 @@ Result<MergeTable> read_merges(const Json* j, const Vocabulary& v, const std::st
     if (!pair) return tl::unexpected(within(where, pair.error()));
     const auto [left, right] = *pair;
     if (!right.starts_with(prefix)) return corrupt(where + " lacks the prefix of continuing pieces");
-    const auto a = v.find(left), b = v.find(right), merged = v.find(std::string(left) + std::string(right.substr(prefix.size())));
+    const auto a = v.find(left), b = v.find(right),
+               merged = v.find(std::string(left) + std::string(right.substr(prefix.size())));
     if (!a || !b || !merged)
-      return corrupt(where + " (\"" + std::string(left) + "\", \"" + std::string(right) + "\") names a token that is not in the vocabulary");
+      return corrupt(where + " (\"" + std::string(left) + "\", \"" + std::string(right) +
+                     "\") names a token that is not in the vocabulary");
     table.set(*a, *b, {static_cast<uint32_t>(i), *merged});
   }
   return table;
@@ -245,7 +250,9 @@ Result<std::unique_ptr<const Model>> parse_bpe(const Json& j, bool raw_bytes) {
     const Json* v = j.find(key);
     return v && v->as_bool() && *v->as_bool();
   };
-  Options options{j.text("unk_token"), j.text("continuing_subword_prefix"), j.text("end_of_word_suffix"), on("fuse_unk"), on("byte_fallback"), on("ignore_merges")};
+  Options options{j.text("unk_token"),          j.text("continuing_subword_prefix"),
+                  j.text("end_of_word_suffix"), on("fuse_unk"),
+                  on("byte_fallback"),          on("ignore_merges")};
   const Json* vocab = j.find("vocab");
   if (!vocab) return corrupt("the BPE model holds no \"vocab\"");
   Vocabulary v = TRY(Vocabulary::from_json(*vocab));

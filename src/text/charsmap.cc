@@ -19,7 +19,8 @@ size_t grapheme_end(std::string_view text, size_t at) {
   while (end < text.size()) {
     const CodePoint next = code_point_at(text, end);
     if (c.value < 0x80 && next.value < 0x80 && c.value != '\r') break;
-    if (utf8proc_grapheme_break_stateful(static_cast<int32_t>(c.value), static_cast<int32_t>(next.value), &state)) break;
+    if (utf8proc_grapheme_break_stateful(static_cast<int32_t>(c.value), static_cast<int32_t>(next.value), &state))
+      break;
     c = next;
     end += c.size;
   }
@@ -34,11 +35,13 @@ Result<Charsmap> Charsmap::parse(std::string_view bytes) {
   if (bytes.size() < sizeof size) return corrupt("precompiled charsmap is too short");
   std::memcpy(&size, bytes.data(), sizeof size);
   bytes.remove_prefix(sizeof size);
-  if (size % 4 != 0 || size == 0 || size > bytes.size()) return corrupt("precompiled charsmap has a trie of an impossible size");
+  if (size % 4 != 0 || size == 0 || size > bytes.size())
+    return corrupt("precompiled charsmap has a trie of an impossible size");
   map.units_.resize(size / 4);
   std::memcpy(map.units_.data(), bytes.data(), size);
   map.replacements_ = bytes.substr(size);
-  if (invalid_utf8_at(map.replacements_) != std::string::npos) return corrupt("precompiled charsmap holds text that is not UTF-8");
+  if (invalid_utf8_at(map.replacements_) != std::string::npos)
+    return corrupt("precompiled charsmap holds text that is not UTF-8");
   return map;
 }
 

@@ -9,6 +9,8 @@ namespace {
 
 using Tokens = std::vector<std::string>;
 
+constexpr size_t kLongestText = size_t{1} << 26;  // of one token: replacements may be nested by a bad file
+
 void byte_level(Tokens& tokens) {
   std::string bytes;
   for (const auto& t : tokens) bytes += from_byte_level(t).value_or(t);
@@ -20,7 +22,10 @@ int byte_of(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
   int value = 0;
   for (const char c : token.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                             : -1;
     if (digit < 0) return -1;
     value = value * 16 + digit;
   }
@@ -70,6 +75,7 @@ Decoder replace(Pattern pattern, std::string content) {
       TRY_VOID(pattern.find_all(t, matches));
       std::string out;
       size_t at = 0;
+      if (matches.size() * content.size() > kLongestText) return invalid("the decoder makes the text too long");
       for (const Match& m : matches) {
         out.append(t, at, m.begin - at).append(content);
         at = m.end;
@@ -102,8 +108,9 @@ Decoder metaspace(std::string mark, bool prepended) {
 
 // WordPiece's tidying of English punctuation.
 std::string tidy(std::string text) {
-  constexpr std::pair<const char*, const char*> rules[] = {{" .", "."},   {" ?", "?"},   {" !", "!"},     {" ,", ","},     {" ' ", "'"},  {" n't", "n't"},
-                                                           {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  constexpr std::pair<const char*, const char*> rules[] = {
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [from, to] : rules) text = replaced(text, from, to);
   return text;
 }
@@ -111,7 +118,9 @@ std::string tidy(std::string text) {
 Decoder word_piece(std::string prefix, bool cleanup) {
   return [=](Tokens& tokens) -> Result<void> {
     for (size_t i = 0; i < tokens.size(); ++i) {
-      if (i > 0) tokens[i] = tokens[i].starts_with(prefix) && !prefix.empty() ? tokens[i].substr(prefix.size()) : " " + tokens[i];
+      if (i > 0)
+        tokens[i] =
+            tokens[i].starts_with(prefix) && !prefix.empty() ? tokens[i].substr(prefix.size()) : " " + tokens[i];
       if (cleanup) tokens[i] = tidy(std::move(tokens[i]));
     }
     return {};
@@ -128,7 +137,9 @@ Result<void> append(const Json& j, std::vector<Decoder>& out, int depth) {
     const Json* v = j.find(key);
     return v && v->as_int() ? *v->as_int() : 0;
   };
-  const auto plain = [&](void (*f)(Tokens&)) { out.push_back([f](Tokens& t) -> Result<void> { return f(t), Result<void>{}; }); };
+  const auto plain = [&](void (*f)(Tokens&)) {
+    out.push_back([f](Tokens& t) -> Result<void> { return f(t), Result<void>{}; });
+  };
   if (depth > 16) return corrupt("decoders are nested too deeply");
   if (type == "Sequence") {
     const Json* list = j.find("decoders");
@@ -145,7 +156,8 @@ Result<void> append(const Json& j, std::vector<Decoder>& out, int depth) {
       tokens = {all};
     });
   } else if (type == "Metaspace") {
-    const bool prepended = j.find("prepend_scheme") ? j.text("prepend_scheme") != "never" : flag("add_prefix_space", true);
+    const bool prepended =
+        j.find("prepend_scheme") ? j.text("prepend_scheme") != "never" : flag("add_prefix_space", true);
     out.push_back(metaspace(j.text("replacement", "\u2581"), prepended));
   } else if (type == "Strip") {
     out.push_back(strip(j.text("content"), count("start"), count("stop")));
@@ -153,7 +165,8 @@ Result<void> append(const Json& j, std::vector<Decoder>& out, int depth) {
     out.push_back(word_piece(j.text("prefix", "##"), flag("cleanup", true)));
   } else if (type == "BPEDecoder") {
     out.push_back([suffix = j.text("suffix", "</w>")](Tokens& tokens) -> Result<void> {
-      for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = replaced(tokens[i], suffix, i + 1 < tokens.size() ? " " : "");
+      for (size_t i = 0; i < tokens.size(); ++i)
+        tokens[i] = replaced(tokens[i], suffix, i + 1 < tokens.size() ? " " : "");
       return {};
     });
   } else if (type == "Replace") {

@@ -1,5 +1,6 @@
 #include "text/folder.h"
 
+#include <algorithm>
 #include <array>
 
 #include "base/strings.h"
@@ -15,15 +16,19 @@ constexpr std::string_view kClip =
     R"(<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)";
 constexpr std::string_view kQwen2 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::array kNamed = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+constexpr std::array kNamed = {"bos_token", "eos_token", "unk_token", "sep_token",
+                               "pad_token", "cls_token", "mask_token"};
 constexpr int64_t kMostExtraIds = 10000;
 
 Json typed(const char* type) { return Object{{"type", type}}; }
 Json regex(std::string_view expression) { return Object{{"Regex", expression}}; }
 Json byte_level(bool prefix_space, bool use_regex) {
-  return Object{{"type", "ByteLevel"}, {"add_prefix_space", prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
+  return Object{
+      {"type", "ByteLevel"}, {"add_prefix_space", prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
 }
-Json metaspace() { return Object{{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "always"}, {"split", true}}; }
+Json metaspace() {
+  return Object{{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "always"}, {"split", true}};
+}
 Json split(std::string_view expression, const char* behavior, bool invert) {
   return Object{{"type", "Split"}, {"pattern", regex(expression)}, {"behavior", behavior}, {"invert", invert}};
 }
@@ -68,7 +73,8 @@ Result<Array> read_merges(std::string_view text) {
     ++number;
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     if (line.starts_with("#version") || line.empty()) continue;
-    if (line.find(' ') == std::string_view::npos) return corrupt("line " + std::to_string(number) + " of the merges is no pair");
+    if (line.find(' ') == std::string_view::npos)
+      return corrupt("line " + std::to_string(number) + " of the merges is no pair");
     out.emplace_back(line);
   }
   return out;
@@ -81,18 +87,33 @@ Result<int64_t> id_in(const Json& vocab, const std::string& token) {
 }
 
 Result<Json> clip(Json vocab, Array merges, Json config) {
-  for (const auto& [key, token] : {std::pair("unk_token", "<|endoftext|>"), {"bos_token", "<|startoftext|>"}, {"eos_token", "<|endoftext|>"}, {"pad_token", "<|endoftext|>"}})
+  for (const auto& [key, token] : {std::pair("unk_token", "<|endoftext|>"),
+                                   {"bos_token", "<|startoftext|>"},
+                                   {"eos_token", "<|endoftext|>"},
+                                   {"pad_token", "<|endoftext|>"}})
     if (special_token(config, key).empty()) config.set(key, token);
   const std::string begin = special_token(config, "bos_token"), end = special_token(config, "eos_token");
-  Json post = Object{{"type", "RobertaProcessing"}, {"sep", Array{end, TRY(id_in(vocab, end))}}, {"cls", Array{begin, TRY(id_in(vocab, begin))}}};
+  Json post = Object{{"type", "RobertaProcessing"},
+                     {"sep", Array{end, TRY(id_in(vocab, end))}},
+                     {"cls", Array{begin, TRY(id_in(vocab, begin))}}};
   Added added;
   added.put_all(config);
   Json spaces = Object{{"type", "Replace"}, {"pattern", regex(R"(\s+)")}, {"content", " "}};
-  Json normalizer = Object{{"type", "Sequence"}, {"normalizers", Array{typed("NFC"), std::move(spaces), typed("Lowercase")}}};
-  Json cut = Object{{"type", "Sequence"}, {"pretokenizers", Array{split(kClip, "Removed", true), byte_level(false, true)}}};
-  Json model = Object{{"type", "BPE"}, {"unk_token", special_token(config, "unk_token")}, {"end_of_word_suffix", "</w>"}, {"vocab", std::move(vocab)}, {"merges", std::move(merges)}};
-  return Json(Object{{"added_tokens", added.take()}, {"normalizer", std::move(normalizer)}, {"pre_tokenizer", std::move(cut)},
-                     {"post_processor", std::move(post)}, {"decoder", typed("ByteLevel")}, {"model", std::move(model)}});
+  Json normalizer =
+      Object{{"type", "Sequence"}, {"normalizers", Array{typed("NFC"), std::move(spaces), typed("Lowercase")}}};
+  Json cut =
+      Object{{"type", "Sequence"}, {"pretokenizers", Array{split(kClip, "Removed", true), byte_level(false, true)}}};
+  Json model = Object{{"type", "BPE"},
+                      {"unk_token", special_token(config, "unk_token")},
+                      {"end_of_word_suffix", "</w>"},
+                      {"vocab", std::move(vocab)},
+                      {"merges", std::move(merges)}};
+  return Json(Object{{"added_tokens", added.take()},
+                     {"normalizer", std::move(normalizer)},
+                     {"pre_tokenizer", std::move(cut)},
+                     {"post_processor", std::move(post)},
+                     {"decoder", typed("ByteLevel")},
+                     {"model", std::move(model)}});
 }
 
 Result<Json> byte_level_bpe(Json vocab, Array merges, const Json& config, bool qwen) {
@@ -100,11 +121,16 @@ Result<Json> byte_level_bpe(Json vocab, Array merges, const Json& config, bool q
   const bool prefix_space = space && space->as_bool() && *space->as_bool();
   Added added;
   added.put_all(config);
-  Json cut = qwen ? Json(Object{{"type", "Sequence"}, {"pretokenizers", Array{split(kQwen2, "Isolated", false), byte_level(prefix_space, false)}}})
-                  : byte_level(prefix_space, true);
+  Json cut =
+      qwen ? Json(Object{{"type", "Sequence"},
+                         {"pretokenizers", Array{split(kQwen2, "Isolated", false), byte_level(prefix_space, false)}}})
+           : byte_level(prefix_space, true);
   Json model = Object{{"type", "BPE"}, {"vocab", std::move(vocab)}, {"merges", std::move(merges)}};
-  return Json(Object{{"added_tokens", added.take()}, {"normalizer", qwen ? typed("NFC") : Json()}, {"pre_tokenizer", std::move(cut)},
-                     {"decoder", typed("ByteLevel")}, {"model", std::move(model)}});
+  return Json(Object{{"added_tokens", added.take()},
+                     {"normalizer", qwen ? typed("NFC") : Json()},
+                     {"pre_tokenizer", std::move(cut)},
+                     {"decoder", typed("ByteLevel")},
+                     {"model", std::move(model)}});
 }
 
 std::string base64(std::string_view bytes) {
@@ -136,13 +162,15 @@ Result<Json> from_vocab_and_merges(Json vocab, std::string_view merges, const Js
   if (kind.ends_with("Fast")) kind.resize(kind.size() - 4);
   if (kind.empty()) kind = merges.find("</w>") != std::string_view::npos ? "CLIPTokenizer" : "GPT2Tokenizer";
   if (kind == "CLIPTokenizer") return clip(std::move(vocab), std::move(pairs), config);
-  if (kind == "GPT2Tokenizer" || kind == "Qwen2Tokenizer") return byte_level_bpe(std::move(vocab), std::move(pairs), config, kind[0] == 'Q');
+  if (kind == "GPT2Tokenizer" || kind == "Qwen2Tokenizer")
+    return byte_level_bpe(std::move(vocab), std::move(pairs), config, kind[0] == 'Q');
   return failure(Code::kUnsupported, "tokenizer class " + kind + " needs a tokenizer.json");
 }
 
 Result<Json> from_sentencepiece(std::string_view proto, const Json& given) {
   SentencePieceModel model = TRY(parse_sentencepiece(proto));
-  if (model.model_type != 1) return failure(Code::kUnsupported, "this sentencepiece model is no Unigram model; convert it to tokenizer.json");
+  if (model.model_type != 1)
+    return failure(Code::kUnsupported, "this sentencepiece model is no Unigram model; convert it to tokenizer.json");
   Json config = given.is_null() ? Json(Object{}) : given;
   for (const auto& [key, token] : {std::pair("eos_token", "</s>"), {"unk_token", "<unk>"}, {"pad_token", "<pad>"}})
     if (special_token(config, key).empty()) config.set(key, token);
@@ -168,14 +196,24 @@ Result<Json> from_sentencepiece(std::string_view proto, const Json& given) {
     vocab.push_back(Array{token, 0.0});
   }
 
-  Json normalizer = model.charsmap.empty() ? Json() : Json(Object{{"type", "Precompiled"}, {"precompiled_charsmap", base64(model.charsmap)}});
+  Json normalizer = model.charsmap.empty()
+                        ? Json()
+                        : Json(Object{{"type", "Precompiled"}, {"precompiled_charsmap", base64(model.charsmap)}});
   Json cut = Object{{"type", "Sequence"}, {"pretokenizers", Array{typed("WhitespaceSplit"), metaspace()}}};
-  Json post = Object{{"type", "TemplateProcessing"},
-                     {"single", Array{Object{{"Sequence", Object{{"id", "A"}}}}, Object{{"SpecialToken", Object{{"id", end}}}}}},
-                     {"special_tokens", Object{{end, Object{{"ids", Array{end_id}}}}}}};
-  Json unigram = Object{{"type", "Unigram"}, {"unk_id", model.unk_id}, {"byte_fallback", model.byte_fallback}, {"vocab", std::move(vocab)}};
-  return Json(Object{{"added_tokens", added.take()}, {"normalizer", std::move(normalizer)}, {"pre_tokenizer", std::move(cut)},
-                     {"post_processor", std::move(post)}, {"decoder", metaspace()}, {"model", std::move(unigram)}});
+  Json post = Object{
+      {"type", "TemplateProcessing"},
+      {"single", Array{Object{{"Sequence", Object{{"id", "A"}}}}, Object{{"SpecialToken", Object{{"id", end}}}}}},
+      {"special_tokens", Object{{end, Object{{"ids", Array{end_id}}}}}}};
+  Json unigram = Object{{"type", "Unigram"},
+                        {"unk_id", model.unk_id},
+                        {"byte_fallback", model.byte_fallback},
+                        {"vocab", std::move(vocab)}};
+  return Json(Object{{"added_tokens", added.take()},
+                     {"normalizer", std::move(normalizer)},
+                     {"pre_tokenizer", std::move(cut)},
+                     {"post_processor", std::move(post)},
+                     {"decoder", metaspace()},
+                     {"model", std::move(unigram)}});
 }
 
 }  // namespace cairn::text

@@ -5,8 +5,11 @@
 namespace cairn::text {
 namespace {
 
+constexpr size_t kMostSpecial = 4096;
+
 Result<int64_t> checked_id(const Json& j) {
-  if (!j.as_int() || *j.as_int() < 0 || *j.as_int() >= kMostIds) return corrupt("the post-processor holds an impossible token id");
+  if (!j.as_int() || *j.as_int() < 0 || *j.as_int() >= kMostIds)
+    return corrupt("the post-processor holds an impossible token id");
   return *j.as_int();
 }
 
@@ -33,6 +36,7 @@ Result<Frame> parse_template(const Json& j) {
     const Json* entry = special && tokens ? tokens->find(special->text("id")) : nullptr;
     const Json* ids = entry ? entry->find("ids") : nullptr;
     if (!ids || !ids->as_array()) return corrupt("TemplateProcessing names a special token without ids");
+    if (frame.size() > kMostSpecial) break;
     for (const Json& id : *ids->as_array()) (texts ? frame.after : frame.before).push_back(TRY(checked_id(id)));
   }
   if (texts != 1) return failure(Code::kUnsupported, "TemplateProcessing must hold the text once");
@@ -66,7 +70,10 @@ Result<Frame> parse(const Json& j, int depth) {
 
 Result<Frame> parse_frame(const Json* j) {
   if (!j || j->is_null()) return Frame{};
-  return parse(*j, 0);
+  Frame frame = TRY(parse(*j, 0));
+  if (frame.size() > kMostSpecial)
+    return corrupt("the post-processor adds " + std::to_string(frame.size()) + " tokens");
+  return frame;
 }
 
 }  // namespace cairn::text

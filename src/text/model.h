@@ -68,8 +68,8 @@ class Model {
 
 // The entry "model". `raw_bytes`: pieces are raw bytes while the vocabulary spells them in byte-level characters.
 Result<std::unique_ptr<const Model>> parse_bpe(const Json& j, bool raw_bytes);
-// `from_text`: the scores were read from a tokenizer.json, which the tokenizers library reads with an error of up to one ulp
-// (serde_json without float_roundtrip); equally good segmentations are told apart by that.
+// `from_text`: the scores were read from a tokenizer.json, which the tokenizers library reads with an error of up to
+// one ulp (serde_json without float_roundtrip); equally good segmentations are told apart by that.
 Result<std::unique_ptr<const Model>> parse_unigram(const Json& j, bool from_text);
 
 // The ids of <0x00> to <0xFF>, -1 where one is missing.

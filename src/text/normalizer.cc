@@ -45,8 +45,8 @@ Normalizer strip_accents() {
 // sentencepiece's "nmt" rules: control characters go, odd spaces become spaces.
 void nmt(char32_t c, std::string& out) {
   if ((c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f || c == 0x9f) return;
-  const bool space = c == 9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 || (c >= 0x200b && c <= 0x200f) || c == 0x2028 ||
-                     c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd;
+  const bool space = c == 9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 || (c >= 0x200b && c <= 0x200f) ||
+                     c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd;
   append_utf8(out, space ? U' ' : c);
 }
 
@@ -60,8 +60,8 @@ void bert_clean(char32_t c, std::string& out) {
 
 void pad_chinese(char32_t c, std::string& out) {
   const bool chinese = (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) || (c >= 0x20000 && c <= 0x2a6df) ||
-                       (c >= 0x2a700 && c <= 0x2b73f) || (c >= 0x2b740 && c <= 0x2b81f) || (c >= 0x2b920 && c <= 0x2ceaf) ||
-                       (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
+                       (c >= 0x2a700 && c <= 0x2b73f) || (c >= 0x2b740 && c <= 0x2b81f) ||
+                       (c >= 0x2b920 && c <= 0x2ceaf) || (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
   if (chinese) out += ' ';
   append_utf8(out, c);
   if (chinese) out += ' ';
@@ -70,7 +70,8 @@ void pad_chinese(char32_t c, std::string& out) {
 Normalizer strip(bool left, bool right) {
   return [left, right](Buffer& b) -> Result<void> {
     size_t begin = 0, end = b.text.size();
-    while (left && begin < end && is_space(code_point_at(b.text, begin).value)) begin += code_point_at(b.text, begin).size;
+    while (left && begin < end && is_space(code_point_at(b.text, begin).value))
+      begin += code_point_at(b.text, begin).size;
     while (right && end > begin && is_space(code_point_at(b.text, previous_code_point(b.text, end)).value))
       end = previous_code_point(b.text, end);
     b = b.slice(begin, end);
@@ -114,7 +115,12 @@ Result<std::string> base64(std::string_view text) {
   while (!text.empty() && text.back() == '=') text.remove_suffix(1);
   out.reserve(text.size() * 3 / 4);
   for (const char c : text) {
-    const int v = c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52 : c == '+' ? 62 : c == '/' ? 63 : -1;
+    const int v = c >= 'A' && c <= 'Z'   ? c - 'A'
+                  : c >= 'a' && c <= 'z' ? c - 'a' + 26
+                  : c >= '0' && c <= '9' ? c - '0' + 52
+                  : c == '+'             ? 62
+                  : c == '/'             ? 63
+                                         : -1;
     if (v < 0) return corrupt("precompiled charsmap is not base64");
     bits = bits << 6 | static_cast<uint32_t>(v);
     have += 6;
@@ -144,7 +150,8 @@ Result<void> append(const Json& j, std::vector<Normalizer>& out, int depth) {
   if (type == "StripAccents") return out.push_back(strip_accents()), Result<void>{};
   if (type == "Nmt") return out.push_back(by_code_point(nmt)), Result<void>{};
   if (type == "Prepend") return out.push_back(prepend(j.text("prepend"))), Result<void>{};
-  if (type == "Strip") return out.push_back(strip(flag(j, "strip_left", true), flag(j, "strip_right", true))), Result<void>{};
+  if (type == "Strip")
+    return out.push_back(strip(flag(j, "strip_left", true), flag(j, "strip_right", true))), Result<void>{};
   if (type == "ByteLevel") {
     out.push_back(by_code_point([](char32_t c, std::string& text) {
       std::string bytes;
@@ -189,6 +196,8 @@ Result<void> normalize(const std::vector<Normalizer>& all, Buffer& buffer) {
   for (const auto& f : all) {
     if (buffer.text.empty()) return {};
     TRY_VOID(f(buffer));
+    if (buffer.too_long || buffer.text.size() > buffer.most)
+      return invalid("the normalizer makes the text more than 64 times as long");
   }
   return {};
 }

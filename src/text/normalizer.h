@@ -14,6 +14,7 @@ using Normalizer = std::function<Result<void>(Buffer&)>;
 // The entry "normalizer", with sequences flattened; null gives none. Unknown types are an error.
 Result<std::vector<Normalizer>> parse_normalizers(const Json* j);
 
+// Text that grows beyond all reason is an error.
 Result<void> normalize(const std::vector<Normalizer>& all, Buffer& buffer);
 
 // Unicode normalization forms, in pieces that cannot influence each other, so that offsets stay exact.

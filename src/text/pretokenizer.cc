@@ -61,7 +61,8 @@ Result<PreTokenizer> metaspace(const Json& j) {
   const std::string mark = j.text("replacement", "\u2581");
   // Files of before 2024 say add_prefix_space, and mean "always" or "never".
   const std::string scheme = j.text("prepend_scheme", flag(j, "add_prefix_space", true) ? "always" : "never");
-  if (scheme != "always" && scheme != "first" && scheme != "never") return corrupt("Metaspace has prepend_scheme \"" + scheme + "\"");
+  if (scheme != "always" && scheme != "first" && scheme != "never")
+    return corrupt("Metaspace has prepend_scheme \"" + scheme + "\"");
   const bool cut = flag(j, "split", true);
   return PreTokenizer([mark, scheme, cut, pattern = Pattern::literal(mark)](Pieces& pieces) -> Result<void> {
     const bool first_piece = pieces.at_start;
@@ -107,14 +108,16 @@ Result<void> append(const Json& j, std::vector<PreTokenizer>& out, bool may_end,
     const Json* list = j.find("pretokenizers");
     if (!list || !list->as_array()) return corrupt("pre-tokenizer Sequence holds no list");
     const auto& steps = *list->as_array();
-    for (size_t i = 0; i < steps.size(); ++i) TRY_VOID(append(steps[i], out, may_end && i + 1 == steps.size(), bytes, depth + 1));
+    for (size_t i = 0; i < steps.size(); ++i)
+      TRY_VOID(append(steps[i], out, may_end && i + 1 == steps.size(), bytes, depth + 1));
     return {};
   }
   if (type == "ByteLevel") return append_byte_level(j, out, may_end, bytes);
   if (type == "Split") return append_split(j, out);
   if (type == "Metaspace") return out.push_back(TRY(metaspace(j))), Result<void>{};
   if (type == "WhitespaceSplit") return out.push_back(split_on(Behavior::kRemoved, is_space)), Result<void>{};
-  if (type == "Whitespace") return out.push_back(split(TRY(Pattern::regex(R"(\w+|[^\w\s]+)")), Behavior::kRemoved, true)), Result<void>{};
+  if (type == "Whitespace")
+    return out.push_back(split(TRY(Pattern::regex(R"(\w+|[^\w\s]+)")), Behavior::kRemoved, true)), Result<void>{};
   if (type == "Punctuation") {
     const Behavior behavior = TRY(parse_behavior(j.text("behavior", "Isolated")));
     return out.push_back(split_on(behavior, is_punctuation)), Result<void>{};

@@ -1,4 +1,5 @@
-// The pre-tokenizers of a tokenizer.json: how the normalized text is cut into the pieces that the model sees one by one.
+// The pre-tokenizers of a tokenizer.json: how the normalized text is cut into the pieces that the model sees one by
+// one.
 #pragma once
 #include <cstdint>
 #include <functional>

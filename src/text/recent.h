@@ -1,6 +1,6 @@
-// Where the reference's Unicode versions and ours differ. The tokenizers library (0.23) classifies by Unicode 16, changes case
-// by Unicode 17 and normalizes by Unicode 9; PCRE2 10.42 knows Unicode 14 and utf8proc 2.8 knows 15. Newer libraries
-// agree with these tables, so nothing here depends on the versions.
+// Where the reference's Unicode versions and ours differ. The tokenizers library (0.23) classifies by Unicode 16,
+// changes case by Unicode 17 and normalizes by Unicode 9; PCRE2 10.42 knows Unicode 14 and utf8proc 2.8 knows 15. Newer
+// libraries agree with these tables, so nothing here depends on the versions.
 #pragma once
 #include <span>
 

@@ -20,7 +20,10 @@ constexpr const char* kHex = "0-9a-fA-F";
 
 // What PCRE2 should read for the escape \c of Ruby, or empty when both agree.
 std::string translate_escape(char c, bool in_class) {
-  const char* set = c == 's' || c == 'S' ? kSpaces : c == 'w' || c == 'W' ? kWords : c == 'h' || c == 'H' ? kHex : nullptr;
+  const char* set = c == 's' || c == 'S'   ? kSpaces
+                    : c == 'w' || c == 'W' ? kWords
+                    : c == 'h' || c == 'H' ? kHex
+                                           : nullptr;
   if (!set) return {};
   const bool negated = c < 'a';
   if (in_class) return negated ? std::string() : set;
@@ -39,7 +42,8 @@ std::string translate_property(std::string_view p, size_t& i, bool in_class) {
   i = close;
   std::string set = "\\p{" + std::string(name) + "}";
   for (const RecentRange& r : recent_ranges())
-    if (!name.empty() && std::string_view(r.category).starts_with(name)) set += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", uint32_t{r.first}, uint32_t{r.last});
+    if (!name.empty() && std::string_view(r.category).starts_with(name))
+      set += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", uint32_t{r.first}, uint32_t{r.last});
   if (in_class) return negated ? plain : set;
   return std::string(negated ? "[^" : "[") + set + "]";
 }
@@ -69,7 +73,8 @@ Result<std::string> to_pcre(std::string_view p) {
         i = close + 1;
         continue;
       }
-      if (c == '[' || p.substr(i, 2) == "&&") return failure(cairn::Code::kUnsupported, "nested character classes are not supported");
+      if (c == '[' || p.substr(i, 2) == "&&")
+        return failure(cairn::Code::kUnsupported, "nested character classes are not supported");
       in_class = c != ']';
       out += c;
     } else if (c == '[') {
@@ -131,8 +136,9 @@ Result<Pattern> Pattern::regex(std::string_view expression) {
   const std::string translated = TRY(to_pcre(expression));
   int code = 0;
   size_t at = 0;
-  pcre2_code* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                                       PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, nullptr);
+  pcre2_code* compiled =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, nullptr);
   if (!compiled) return invalid("regular expression " + std::string(expression) + ": " + message(code));
   pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);  // without a JIT the interpreter runs it
   Pattern p;
@@ -157,13 +163,14 @@ Result<void> Pattern::find_all(std::string_view text, std::vector<Match>& out) c
   thread_local Room room;
   size_t from = 0, last_end = std::string_view::npos;
   while (from <= text.size()) {
-    const int n = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, PCRE2_NO_UTF_CHECK,
-                              room.data, room.context);
+    const int n = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
+                              PCRE2_NO_UTF_CHECK, room.data, room.context);
     if (n == PCRE2_ERROR_NOMATCH) return {};
     if (n < 0) return failure(cairn::Code::kExhausted, "regular expression gave up: " + message(n));
     const size_t* found = pcre2_get_ovector_pointer(room.data);
     const size_t begin = found[0], end = found[1];
-    if (begin > end || begin < from) return failure(cairn::Code::kUnsupported, "regular expression moves its match backwards");
+    if (begin > end || begin < from)
+      return failure(cairn::Code::kUnsupported, "regular expression moves its match backwards");
     if (begin == end && begin == last_end) {  // no empty match right after another one
       if (from >= text.size()) return {};
       from += code_point_at(text, from).size;

@@ -24,7 +24,8 @@ class Pattern {
   // {"String": s} or {"Regex": s}; a bare string is a literal.
   static Result<Pattern> from_json(const Json& j);
 
-  // Appends all matches of the valid UTF-8 text, in order, never overlapping. Patterns that backtrack without end are an error.
+  // Appends all matches of the valid UTF-8 text, in order, never overlapping. Patterns that backtrack without end are
+  // an error.
   Result<void> find_all(std::string_view text, std::vector<Match>& out) const;
 
  private:

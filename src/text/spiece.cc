@@ -25,8 +25,11 @@ class Reader {
     const uint64_t key = TRY(varint());
     f.tag = static_cast<uint32_t>(key >> 3);
     switch (key & 7) {
-      case 0: f.number = TRY(varint()); return f;
-      case 1: return fixed(f, 8);
+      case 0:
+        f.number = TRY(varint());
+        return f;
+      case 1:
+        return fixed(f, 8);
       case 2: {
         const uint64_t size = TRY(varint());
         if (size > rest_.size()) return corrupt("sentencepiece model: a field runs past the end");
@@ -34,8 +37,10 @@ class Reader {
         rest_.remove_prefix(size);
         return f;
       }
-      case 5: return fixed(f, 4);
-      default: return corrupt("sentencepiece model: not a protobuf file");
+      case 5:
+        return fixed(f, 4);
+      default:
+        return corrupt("sentencepiece model: not a protobuf file");
     }
   }
 

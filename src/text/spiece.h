@@ -22,8 +22,9 @@ struct SentencePieceModel {
   bool byte_fallback = false;
 };
 
-// A serialized ModelProto (sentencepiece_model.proto). Read here rather than by libsentencepiece, which ends the process
-// on some broken files, normalizes by other rules than the tokenizers library, and does not give out the charsmap.
+// A serialized ModelProto (sentencepiece_model.proto). Read here rather than by libsentencepiece, which ends the
+// process on some broken files, normalizes by other rules than the tokenizers library, and does not give out the
+// charsmap.
 Result<SentencePieceModel> parse_sentencepiece(std::string_view bytes);
 
 }  // namespace cairn::text

@@ -13,7 +13,8 @@ Result<Behavior> parse_behavior(std::string_view name) {
   return corrupt("split behavior \"" + std::string(name) + "\" is not known");
 }
 
-void cover(std::string_view text, uint32_t base, const std::vector<Match>& matches, bool invert, std::vector<Part>& out) {
+void cover(std::string_view text, uint32_t base, const std::vector<Match>& matches, bool invert,
+           std::vector<Part>& out) {
   out.clear();
   size_t at = 0;
   const auto add = [&](size_t begin, size_t end, bool matched) {

@@ -19,7 +19,8 @@ struct Part {
 void arrange(std::vector<Part>& parts, Behavior behavior, std::vector<Range>& out);
 
 // The parts of `text`, shifted by `base`: the matches and what lies between them; `invert` swaps the two.
-void cover(std::string_view text, uint32_t base, const std::vector<Match>& matches, bool invert, std::vector<Part>& out);
+void cover(std::string_view text, uint32_t base, const std::vector<Match>& matches, bool invert,
+           std::vector<Part>& out);
 
 // Cuts every piece at the matches of a pattern.
 Result<void> split_at(Pieces& pieces, const Pattern& pattern, Behavior behavior, bool invert);

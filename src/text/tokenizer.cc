@@ -47,7 +47,8 @@ struct Tokenizer::Impl {
   Result<size_t> cut_at(std::string_view text, size_t kept, Scratch& scratch) const;
 };
 
-Result<std::shared_ptr<const Tokenizer::Impl>> Tokenizer::Impl::make(const Json& spec, const Json& config, bool from_text) {
+Result<std::shared_ptr<const Tokenizer::Impl>> Tokenizer::Impl::make(const Json& spec, const Json& config,
+                                                                     bool from_text) {
   auto impl = std::make_shared<Impl>();
   const Json* model = spec.find("model");
   if (!model || !model->as_object()) return corrupt("no tokenizer: it holds no \"model\"");
@@ -87,7 +88,8 @@ Result<void> Tokenizer::Impl::read_config(const Json& spec, const Json& config) 
   const Json* truncation = spec.find("truncation");
   const Json* most = config.find("model_max_length");
   if (!most && truncation) most = truncation->find("max_length");
-  if (most && most->is_number() && most->number() >= 1 && most->number() < kNoLimit) model_max_length = static_cast<size_t>(most->number());
+  if (most && most->is_number() && most->number() >= 1 && most->number() < kNoLimit)
+    model_max_length = static_cast<size_t>(most->number());
   return {};
 }
 
@@ -97,10 +99,15 @@ Result<void> Tokenizer::Impl::run_model(Buffer buffer, bool at_start, Scratch& s
   pieces.ranges.push_back({0, static_cast<uint32_t>(buffer.text.size())});
   pieces.buffer = std::move(buffer);
   pieces.at_start = at_start;
-  for (const auto& step : pretokenizers.steps) TRY_VOID(step(pieces));
+  for (const auto& step : pretokenizers.steps) {
+    TRY_VOID(step(pieces));
+    if (pieces.buffer.too_long || pieces.buffer.text.size() > pieces.buffer.most)
+      return invalid("the pre-tokenizer makes the text more than 64 times as long");
+  }
   const size_t from = out.starts.size();
   for (const Range r : pieces.ranges)
-    TRY_VOID(model->tokenize(std::string_view(pieces.buffer.text).substr(r.begin, r.end - r.begin), r.begin, scratch, out));
+    TRY_VOID(
+        model->tokenize(std::string_view(pieces.buffer.text).substr(r.begin, r.end - r.begin), r.begin, scratch, out));
   for (size_t i = from; i < out.starts.size(); ++i) out.starts[i] = pieces.buffer.source[out.starts[i]];
   return {};
 }
@@ -131,7 +138,8 @@ Result<size_t> Tokenizer::Impl::cut_at(std::string_view text, size_t kept, Scrat
   TRY_VOID(run(text, scratch, out));
   check(kept < out.starts.size(), "a tracked run has the tokens of the untracked one");
   size_t at = out.starts[kept];
-  while (at > 0 && at < text.size() && (static_cast<uint8_t>(text[at]) & 0xc0) == 0x80) --at;  // a token may start inside a code point
+  while (at > 0 && at < text.size() && (static_cast<uint8_t>(text[at]) & 0xc0) == 0x80)
+    --at;  // a token may start inside a code point
   return at;
 }
 
@@ -148,7 +156,8 @@ Result<Encoding> Tokenizer::encode(std::string_view text, const EncodeOptions& o
   Encoding e;
   if (options.max_length > 0) {
     if (options.max_length < frame.size())
-      return invalid("a length of " + std::to_string(options.max_length) + " leaves no room for the tokenizer's " + std::to_string(frame.size()) + " special tokens");
+      return invalid("a length of " + std::to_string(options.max_length) + " leaves no room for the tokenizer's " +
+                     std::to_string(frame.size()) + " special tokens");
     const size_t kept = options.max_length - frame.size();
     if (kept < out.ids.size()) {
       e.lost = text.substr(TRY(impl_->cut_at(text, kept, scratch)));
@@ -197,6 +206,11 @@ std::string_view Tokenizer::token_of(int64_t id) const {
   return impl_->model->vocabulary().token(id);
 }
 
+Result<Tokenizer> Tokenizer::from_sentencepiece(std::string_view model, std::string_view config_json) {
+  const Json config = TRY(Json::parse(config_json));
+  return Tokenizer(TRY(Impl::make(TRY(text::from_sentencepiece(model, config)), config, false)));
+}
+
 Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json, std::string_view config_json) {
   const Json spec = TRY(Json::parse(tokenizer_json));
   const Json config = TRY(Json::parse(config_json));
@@ -230,7 +244,7 @@ Result<Json> read_spec(const std::string& folder, const Json& config, std::strin
     const std::string merges = TRY(read_file(path = folder + "/merges.txt"));
     return from_vocab_and_merges(std::move(vocab), merges, config);
   }
-  if (exists(path = folder + "/spiece.model")) return from_sentencepiece(TRY(read_file(path)), config);
+  if (exists(path = folder + "/spiece.model")) return text::from_sentencepiece(TRY(read_file(path)), config);
   path = folder;
   return failure(Code::kNotFound, "holds neither tokenizer.json, nor vocab.json and merges.txt, nor spiece.model");
 }

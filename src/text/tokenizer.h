@@ -39,6 +39,9 @@ class Tokenizer {
   // The text of a tokenizer.json, and of its tokenizer_config.json when there is one.
   static Result<Tokenizer> from_json(std::string_view tokenizer_json, std::string_view config_json = "{}");
 
+  // The bytes of a spiece.model with a Unigram model, tokenized as T5Tokenizer does.
+  static Result<Tokenizer> from_sentencepiece(std::string_view model, std::string_view config_json = "{}");
+
   // Truncation keeps the special tokens. An empty text is valid; broken UTF-8 is an error that gives the byte.
   Result<Encoding> encode(std::string_view text, const EncodeOptions& options = {}) const;
   // Bytes that are no UTF-8 become U+FFFD; ids without a token add nothing.

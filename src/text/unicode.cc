@@ -17,7 +17,10 @@ struct Part {
 Part part_at(std::string_view s, size_t at) {
   const uint8_t lead = byte_at(s, at);
   if (lead < 0x80) return {1, true};
-  const size_t want = lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+  const size_t want = lead >= 0xc2 && lead < 0xe0   ? 2
+                      : lead >= 0xe0 && lead < 0xf0 ? 3
+                      : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                    : 0;
   if (want == 0) return {1, false};
   for (size_t k = 1; k < want; ++k) {
     uint8_t least = 0x80, most = 0xbf;
@@ -106,8 +109,10 @@ bool is_word(char32_t c) {
     case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC: return true;
-    default: break;
+    case UTF8PROC_CATEGORY_PC:
+      return true;
+    default:
+      break;
   }
   // Other_Alphabetic symbols (circled and squared letters) and Join_Control.
   return c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||

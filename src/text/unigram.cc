@@ -73,7 +73,8 @@ class Unigram final : public Model {
   double unk_score_ = 0;
 };
 
-// The shortest digits that mean x, taken as one integer and divided by a power of ten: two roundings where one is right.
+// The shortest digits that mean x, taken as one integer and divided by a power of ten: two roundings where one is
+// right.
 double as_serde_reads(double x) {
   char text[32];
   const auto end = std::to_chars(text, text + sizeof text, std::abs(x), std::chars_format::fixed).ptr;
@@ -111,7 +112,8 @@ Result<std::unique_ptr<const Model>> parse_unigram(const Json& j, bool from_text
   }
   std::optional<Id> unk;
   if (const Json* u = j.find("unk_id"); u && u->as_int()) {
-    if (*u->as_int() < 0 || *u->as_int() >= static_cast<int64_t>(scores.size())) return corrupt("unk_id is not in the vocabulary");
+    if (*u->as_int() < 0 || *u->as_int() >= static_cast<int64_t>(scores.size()))
+      return corrupt("unk_id is not in the vocabulary");
     unk = static_cast<Id>(*u->as_int());
   }
   const Json* fallback = j.find("byte_fallback");

@@ -14,7 +14,8 @@
 namespace cairn::text {
 
 using Id = int32_t;
-constexpr int64_t kMostIds = 1 << 22;  // more than any published vocabulary, and a bound on what a bad file can make us allocate
+constexpr int64_t kMostIds =
+    1 << 22;  // more than any published vocabulary, and a bound on what a bad file can make us allocate
 
 class Vocabulary {
  public:

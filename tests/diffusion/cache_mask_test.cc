@@ -74,7 +74,8 @@ TEST(NamedMask, TakesFirstLettersForNames) {
 TEST(NamedMask, RefusesUnknownPoliciesAndLengths) {
   EXPECT_THAT(named_mask("fats", 28).error().what, HasSubstr("did you mean fast?"));
   EXPECT_FALSE(named_mask("", 28));
-  for (int64_t steps : {-1, 0, 1, 2, 3, 5, 7}) EXPECT_THAT(named_mask("fast", steps).error().what, HasSubstr("use 4, 6, 8"));
+  for (int64_t steps : {-1, 0, 1, 2, 3, 5, 7})
+    EXPECT_THAT(named_mask("fast", steps).error().what, HasSubstr("use 4, 6, 8"));
   EXPECT_FALSE(named_mask("fast", 1000000000));
 }
 

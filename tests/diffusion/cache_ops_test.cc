@@ -9,9 +9,14 @@ namespace {
 // Contiguous and odd-sized tensors, a slice of a longer sequence, one row, and one with strided channels.
 std::vector<Tensor> layouts(uint64_t seed) {
   Noise noise(seed);
-  return {noise.normal({2, 5, 256}, kF32), noise.normal({1, 3, 37}, kF32), noise.normal({2, 9, 64}, kF32).slice(1, 2, 7),
-          noise.normal({70}, kF32),        noise.normal({3, 300, 130}, kF32), noise.normal({4, 3}, kF32),
-          noise.normal({2, 33, 6}, kF32).transpose(1, 2), noise.normal({2, 2, 3, 24}, kF32)};
+  return {noise.normal({2, 5, 256}, kF32),
+          noise.normal({1, 3, 37}, kF32),
+          noise.normal({2, 9, 64}, kF32).slice(1, 2, 7),
+          noise.normal({70}, kF32),
+          noise.normal({3, 300, 130}, kF32),
+          noise.normal({4, 3}, kF32),
+          noise.normal({2, 33, 6}, kF32).transpose(1, 2),
+          noise.normal({2, 2, 3, 24}, kF32)};
 }
 
 void expect_close(const Tensor& got, const Tensor& want) {
@@ -35,7 +40,8 @@ TEST_F(CacheOps, MeasureAChangeLikeTheReference) {
           Tensor anchor;
           residual(c_[i], {}, stride, anchor);
           const Tensor before = two ? b_[i] : Tensor();
-          const Change got = change(a_[i], before, anchor, stride, important), want = reference::change(a_[i], before, anchor, stride, important);
+          const Change got = change(a_[i], before, anchor, stride, important),
+                       want = reference::change(a_[i], before, anchor, stride, important);
           EXPECT_NEAR(got.difference, want.difference, 1e-5 * want.difference) << i;
           EXPECT_NEAR(got.magnitude, want.magnitude, 1e-5 * want.magnitude) << i;
         }
@@ -44,7 +50,8 @@ TEST_F(CacheOps, MeasureAChangeLikeTheReference) {
 TEST_F(CacheOps, MeasureOnlyImportantTokens) {
   Tensor anchor = empty({1, 4, 8}, kF32).fill_(1), after = anchor.clone();
   after.select(1, 2).fill_(3);
-  const Change all = change(after, {}, anchor, 1, 0), some = change(after, {}, anchor, 1, 0.5), none = change(after, {}, anchor, 1, 5);
+  const Change all = change(after, {}, anchor, 1, 0), some = change(after, {}, anchor, 1, 0.5),
+               none = change(after, {}, anchor, 1, 5);
   EXPECT_DOUBLE_EQ(all.difference / all.magnitude, 0.5);
   EXPECT_DOUBLE_EQ(some.difference / some.magnitude, 2);
   EXPECT_DOUBLE_EQ(none.difference / none.magnitude, 0.5);

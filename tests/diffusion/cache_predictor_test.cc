@@ -19,8 +19,10 @@ std::map<int64_t, double> forecasts(Predictor& p, const std::vector<int64_t>& up
                                     const std::function<double(int64_t)>& y) {
   std::map<int64_t, double> out;
   for (int64_t t = 0; t <= std::max(updates.back(), asks.back()); ++t)
-    if (std::ranges::count(updates, t)) p.update(t, filled(y(t)), {});
-    else if (std::ranges::count(asks, t)) out[t] = p.forecast(t, {}).select(-1, 0).flatten()[0].item<double>();
+    if (std::ranges::count(updates, t))
+      p.update(t, filled(y(t)), {});
+    else if (std::ranges::count(asks, t))
+      out[t] = p.forecast(t, {}).select(-1, 0).flatten()[0].item<double>();
   return out;
 }
 
@@ -89,7 +91,8 @@ Tensor field(int64_t step) {
     for (int s = 0; s < 3; ++s)
       for (int i = 0; i < 40; ++i)
         *p++ = static_cast<float>(3 * std::cos(0.2 * i + 0.11 * t + n) * std::pow(0.97, t) +
-                                  0.5 * std::sin(0.9 * i * (1 + s) + 0.3 * t) + 0.05 * std::cos(1.7 * i * (t + 1) + s) + 2);
+                                  0.5 * std::sin(0.9 * i * (1 + s) + 0.3 * t) + 0.05 * std::cos(1.7 * i * (t + 1) + s) +
+                                  2);
   return out;
 }
 
@@ -99,7 +102,8 @@ struct Sample {
 };
 constexpr std::array<int64_t, 4> kPlaces = {0, 57, 130, 239};
 
-void expect_field(Predictor& p, const std::vector<int64_t>& updates, const std::vector<Sample>& samples, double tolerance) {
+void expect_field(Predictor& p, const std::vector<int64_t>& updates, const std::vector<Sample>& samples,
+                  double tolerance) {
   for (int64_t t = 0; t <= samples.back().step; ++t) {
     if (std::ranges::count(updates, t)) p.update(t, field(t), {});
     for (const auto& s : samples)
@@ -120,38 +124,64 @@ TEST(Dmd, MeetsTheForecastsOfCacheDit) {
     std::vector<Sample> samples;
   };
   const std::vector<Case> cases = {
-      {"dmd_history", 6, {{4, {4.941837, 0.042697, -0.889502, -0.907171}}, {6, {4.653627, 0.58541, -0.875858, -0.834162}},
-                          {8, {4.005482, 1.73675, -0.39497, 0.076607}}, {16, {1.160582, 2.3722, 2.57496, 1.132808}},
-                          {18, {0.774344, 2.291534, 3.045033, 1.073073}}, {23, {1.126032, 3.110694, 2.916391, 1.630216}}}},
-      {"dmd_history", 4, {{20, {0.936395, 2.769001, 3.143239, 1.382614}}, {23, {1.102724, 2.810941, 3.023674, 1.365221}}}},
-      {"dmd_rank", 2, {{4, {4.945457, 0.068379, -0.877879, -0.883846}}, {23, {0.112983, 2.558639, 3.299624, 1.502729}}}},
+      {"dmd_history",
+       6,
+       {{4, {4.941837, 0.042697, -0.889502, -0.907171}},
+        {6, {4.653627, 0.58541, -0.875858, -0.834162}},
+        {16, {1.160582, 2.3722, 2.57496, 1.132808}},
+        {18, {0.774344, 2.291534, 3.045033, 1.073073}},
+        {23, {1.126032, 3.110694, 2.916391, 1.630216}}}},
+      {"dmd_history",
+       4,
+       {{20, {0.936395, 2.769001, 3.143239, 1.382614}}, {23, {1.102724, 2.810941, 3.023674, 1.365221}}}},
+      {"dmd_rank",
+       2,
+       {{4, {4.945457, 0.068379, -0.877879, -0.883846}}, {23, {0.112983, 2.558639, 3.299624, 1.502729}}}},
       {"dmd_svd_precision", "low", {{23, {1.126032, 3.110694, 2.916391, 1.630216}}}},
-      {"dmd_ridge", 0.5, {{5, {4.688414, 0.186195, -0.848148, -0.845349}}, {20, {0.928652, 2.775076, 3.113603, 1.395732}}}}};
+      {"dmd_ridge",
+       0.5,
+       {{5, {4.688414, 0.186195, -0.848148, -0.845349}}, {20, {0.928652, 2.775076, 3.113603, 1.395732}}}}};
   for (const auto& c : cases)
     for (bool compat : {false, true})
       expect_field(*make_predictor(config(c.key, c.value, compat), Forecast::kDmd), kUpdates, c.samples, 2e-5);
 }
 
+TEST(Dmd, FallsBackToALineThroughTheLastTwoValuesUnlikeCacheDit) {
+  const std::vector<Sample> theirs = {{8, {4.005482, 1.73675, -0.39497, 0.076607}}};
+  expect_field(*make_predictor(config("dmd_history", 6, true), Forecast::kDmd), kUpdates, theirs, 2e-5);
+  const auto p = make_predictor(config("enable_dmd"), Forecast::kDmd);
+  const auto line = [](int64_t t) { return 1 + 2 * static_cast<double>(t); };
+  EXPECT_NEAR(forecasts(*p, {0, 1, 4}, {6}, line).at(6), line(6), 1e-5);
+}
+
 TEST(TaylorSeer, MeetsTheForecastsOfCacheDitOnAField) {
   expect_field(*make_predictor(config("taylorseer_order", 3, true), Forecast::kTaylorSeer), kOthers,
-               {{4, {4.976903, -2.7e-05, -0.928571, -0.973477}}, {12, {2.690228, 2.976017, 0.571978, 1.311986}},
-                {14, {1.595341, 2.346815, 2.034835, 1.16479}}}, 2e-5);
+               {{4, {4.976903, -2.7e-05, -0.928571, -0.973477}},
+                {12, {2.690228, 2.976017, 0.571978, 1.311986}},
+                {14, {1.595341, 2.346815, 2.034835, 1.16479}}},
+               2e-5);
 }
 
 TEST(FoCa, WithCompatMeetsTheForecastsOfCacheDitOnAField) {
   const auto p = make_predictor(config("enable_foca", true, true), Forecast::kFoCa);
   // Its forecasts feed on each other, so it is asked at every step.
   expect_field(*p, kOthers,
-               {{4, {4.976903, -2.7e-05, -0.928571, -0.973477}}, {5, {4.921862, 0.282289, -0.960815, -0.989579}},
-                {6, {4.86682, 0.564606, -0.993058, -1.005681}}, {7, {4.908101, 0.352869, -0.968875, -0.993604}},
-                {9, {2.801618, 2.900113, 0.476471, 1.177342}}, {10, {1.655493, 4.650145, 1.144733, 2.235643}},
-                {12, {1.30704, 5.405259, 1.275525, 2.482104}}, {14, {1.382485, 1.000396, 2.750919, 0.69193}},
-                {18, {-0.263544, 1.797873, 4.31841, 1.523627}}}, 5e-5);
+               {{4, {4.976903, -2.7e-05, -0.928571, -0.973477}},
+                {5, {4.921862, 0.282289, -0.960815, -0.989579}},
+                {6, {4.86682, 0.564606, -0.993058, -1.005681}},
+                {7, {4.908101, 0.352869, -0.968875, -0.993604}},
+                {9, {2.801618, 2.900113, 0.476471, 1.177342}},
+                {10, {1.655493, 4.650145, 1.144733, 2.235643}},
+                {12, {1.30704, 5.405259, 1.275525, 2.482104}},
+                {14, {1.382485, 1.000396, 2.750919, 0.69193}},
+                {18, {-0.263544, 1.797873, 4.31841, 1.523627}}},
+               5e-5);
 }
 
 TEST(Dmd, IsExactOnLinearRecurrences) {
   const auto turning = [](int64_t t, int64_t i) {
-    return std::pow(0.9, t) * std::cos(0.4 * static_cast<double>(t) + 0.3 * static_cast<double>(i)) + 0.5 * std::pow(1.05, t);
+    return std::pow(0.9, t) * std::cos(0.4 * static_cast<double>(t) + 0.3 * static_cast<double>(i)) +
+           0.5 * std::pow(1.05, t);
   };
   const auto p = make_predictor(config("enable_dmd"), Forecast::kDmd);
   const auto at = [&](int64_t t) {
@@ -164,7 +194,8 @@ TEST(Dmd, IsExactOnLinearRecurrences) {
 }
 
 TEST(Dmd, KeepsRowsOfABatchApart) {
-  const auto both = make_predictor(config("enable_dmd"), Forecast::kDmd), one = make_predictor(config("enable_dmd"), Forecast::kDmd);
+  const auto both = make_predictor(config("enable_dmd"), Forecast::kDmd),
+             one = make_predictor(config("enable_dmd"), Forecast::kDmd);
   for (int64_t t = 0; t < 5; ++t) {
     both->update(t, field(t), {});
     one->update(t, field(t).slice(0, 1, 2), {});

@@ -27,7 +27,8 @@ Diffs diffs_of(const Json& record, std::string_view key) {
       auto& list = out[std::stoll(step)];
       if (const auto* several = value.as_array())
         for (const auto& v : *several) list.push_back(v.number());
-      else list.push_back(value.number());
+      else
+        list.push_back(value.number());
     }
   return out;
 }
@@ -68,7 +69,8 @@ void replay(const Json& record, bool compat) {
   const bool two = config.separate_cfg.value_or(false);
   const auto want = diffs_of(record, "diffs"), want_cfg = diffs_of(record, "cfg_diffs");
   const auto at = [](const Diffs& d, int64_t i) { return d.contains(i) ? d.at(i)[0] : 0.0; };
-  toy::Scripted first(cache.stack("b"), main, kDepth, config.front), second(cache.stack("b", Branch::kCfg), cfg, kDepth, config.front);
+  toy::Scripted first(cache.stack("b"), main, kDepth, config.front),
+      second(cache.stack("b", Branch::kCfg), cfg, kDepth, config.front);
   const int64_t steps = steps_of(record);
   for (int64_t i = 0; i < steps; ++i) {
     first.step({i, steps}, at(want, i));
@@ -86,7 +88,9 @@ void replay(const Json& record, bool compat) {
 Diffs script;
 int64_t script_step = 0;
 size_t script_next = 0;
-ops::Change scripted(const Tensor&, const Tensor&, const Tensor&, int64_t, double) { return {script.at(script_step).at(script_next++), 1}; }
+ops::Change scripted(const Tensor&, const Tensor&, const Tensor&, int64_t, double) {
+  return {script.at(script_step).at(script_next++), 1};
+}
 
 void replay_prune(const Json& record, bool compat) {
   SCOPED_TRACE(record.text("name") + (compat ? " compat" : ""));
@@ -97,7 +101,8 @@ void replay_prune(const Json& record, bool compat) {
   for (int64_t i = 0; i < steps; ++i) {
     script_step = i;
     script_next = 0;
-    cache.stack("b").run({i, steps}, {toy::filled(1), {}}, kDepth, [](const Streams& x, Range) { return Streams{x.hidden + 1.0, {}}; });
+    cache.stack("b").run({i, steps}, {toy::filled(1), {}}, kDepth,
+                         [](const Streams& x, Range) { return Streams{x.hidden + 1.0, {}}; });
     EXPECT_EQ(script_next, script.contains(i) ? script.at(i).size() : 0u);
   }
   ops::change.on(ops::kCPU, nullptr);
@@ -131,7 +136,8 @@ TEST(RecordedTraces, OfAccumulatedChangesDifferWithoutTheDefect) {
   for (const auto& record : *records->as_array())
     if (kNeedsCompat.contains(record.text("name"))) {
       const auto want = diffs_of(record, "diffs");
-      const auto trace = toy::trace(toy::config_of(record), 28, [&](int64_t i) { return want.contains(i) ? want.at(i)[0] : 0.05; });
+      const auto trace =
+          toy::trace(toy::config_of(record), 28, [&](int64_t i) { return want.contains(i) ? want.at(i)[0] : 0.05; });
       EXPECT_NE(trace, record.text("trace"));
       EXPECT_THAT(trace.substr(14), testing::HasSubstr("0")) << "the sum starts again at a computed step";
     }

@@ -53,8 +53,10 @@ inline CacheConfig config_of(const Json& record, bool compat = false) {
     const Json* encoder = c->find("enable_encoder_calibrator");  // on by default in cache-dit's Python interface
     keys.set("enable_encoder_" + type, encoder ? *encoder : Json(true));
     for (const auto& [key, value] : *c->as_object())
-      if (key == "calibrator_cache_type") keys.set(type == "taylorseer" ? "taylorseer_cache_type" : key, value);
-      else if (key != "type" && key != "enable_encoder_calibrator") keys.set(key, value);
+      if (key == "calibrator_cache_type")
+        keys.set(type == "taylorseer" ? "taylorseer_cache_type" : key, value);
+      else if (key != "type" && key != "enable_encoder_calibrator")
+        keys.set(key, value);
   }
   keys.set("compat", compat);
   return or_throw(parse_cache_config(keys));

@@ -82,7 +82,8 @@ TEST_P(EmojiAutoencoder, TilesAndBlendsLikeTheReference) {
 }
 
 TEST_P(EmojiAutoencoder, MakesTheRecordedPicturesFromTheRecordedLatents) {
-  for (const auto& [name, height, width] : {std::tuple{"base", 128, 128}, {"batch", 128, 128}, {"wide", 128, 192}, {"big", 256, 256}}) {
+  for (const auto& [name, height, width] :
+       {std::tuple{"base", 128, 128}, {"batch", 128, 128}, {"wide", 128, 192}, {"big", 256, 256}}) {
     const std::string key = name;
     const Tensor picture = to_bytes(vae_->decode(to_decoder(*vae_, golden(key + ".latents"), height, width)));
     const Tensor recorded = golden(key + ".picture");
@@ -152,17 +153,20 @@ class Renamed final : public nn::WeightSource {
 
 TEST(Autoencoder, ReadsAttentionUnderItsOldNames) {
   const std::string file = kEmoji + "/diffusion_pytorch_model.safetensors";
-  const std::map<std::string, std::string> old = {{"to_q", "query"}, {"to_k", "key"}, {"to_v", "value"}, {"to_out.0", "proj_attn"}};
+  const std::map<std::string, std::string> old = {
+      {"to_q", "query"}, {"to_k", "key"}, {"to_v", "value"}, {"to_out.0", "proj_attn"}};
   Tensors tensors;
   for (const auto& [name, tensor] : or_throw(read_tensors(file))) {
     std::string renamed = name;
     for (const auto& [now, before] : old)
-      if (const auto at = name.find("." + now + "."); at != std::string::npos) renamed.replace(at + 1, now.size(), before);
+      if (const auto at = name.find("." + now + "."); at != std::string::npos)
+        renamed.replace(at + 1, now.size(), before);
     const bool matrix = renamed != name && tensor.dim() == 2 && name.starts_with("decoder");
     tensors[renamed] = matrix ? tensor.unsqueeze(2).unsqueeze(3) : tensor;
   }
   const auto vae = load(kEmoji, kF32);
-  const auto same = make_autoencoder_kl(nn::Weights(std::make_shared<Renamed>(tensors), kF32), or_throw(Json::read(kEmoji + "/config.json")));
+  const auto same = make_autoencoder_kl(nn::Weights(std::make_shared<Renamed>(tensors), kF32),
+                                        or_throw(Json::read(kEmoji + "/config.json")));
   const Tensor z = Noise(3).normal({1, 16, 4, 6}, kF32);
   EXPECT_TRUE(same->decode(z).equal(vae->decode(z)));
   EXPECT_TRUE(same->encode(vae->decode(z)).equal(vae->encode(vae->decode(z))));
@@ -187,8 +191,10 @@ TEST(Autoencoder, RefusesConfigsThatMakeNoSense) {
   EXPECT_THAT(refusal(R"({"scaling_factor": 0})"), HasSubstr("scaling_factor"));
   EXPECT_THAT(refusal(R"({"act_fn": "relu"})"), HasSubstr("act_fn"));
   EXPECT_THAT(refusal(R"({"sample_size": "big"})"), HasSubstr("sample_size"));
-  EXPECT_THAT(refusal(R"({"up_block_types": ["AttnUpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"]})"),
-              HasSubstr("up_block_types[0]"));
+  EXPECT_THAT(
+      refusal(
+          R"({"up_block_types": ["AttnUpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"]})"),
+      HasSubstr("up_block_types[0]"));
 }
 
 TEST(Autoencoder, NamesAWeightThatHasAnotherShape) {

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include "base/file.h"
 #include "models/golden.h"
 
 namespace cairn::diffusion {
@@ -10,9 +11,13 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(FlowMatchEuler, GivesTheRecordedSigmasOfEverySetting) {
-  const Json records = *Json::read(cairn::testing::source_path("tests/golden/emoji/schedulers.json"));
+  // The reference writes NaN where one step is stretched to a terminal sigma: 0 / 0.
+  std::string text = *read_file(cairn::testing::source_path("tests/golden/emoji/schedulers.json"));
+  for (size_t at; (at = text.find("NaN")) != std::string::npos;) text.replace(at, 3, "null");
+  const auto records = Json::parse(text);
+  ASSERT_TRUE(records) << records.error().what;
   int compared = 0;
-  for (const Json& r : *records.as_array()) {
+  for (const Json& r : *records->as_array()) {
     if (r.find("error")) continue;
     SCOPED_TRACE(r.find("config")->dump() + r.find("args")->dump());
     const auto config = *read<FlowMatchConfig>(*r.find("config"));
@@ -23,13 +28,17 @@ TEST(FlowMatchEuler, GivesTheRecordedSigmasOfEverySetting) {
     const int64_t steps = args.find("num_inference_steps") ? *args.find("num_inference_steps")->as_int() : 0;
     const double mu = args.find("mu") ? args.find("mu")->number() : 0;
     const auto schedule = FlowMatchEuler(config).schedule(steps, given, mu);
-    ASSERT_TRUE(schedule) << schedule.error().what;
     const auto &sigmas = *r.find("sigmas")->as_array(), &timesteps = *r.find("timesteps")->as_array();
+    ++compared;
+    if (sigmas[0].is_null()) {
+      EXPECT_FALSE(schedule);
+      continue;
+    }
+    ASSERT_TRUE(schedule) << schedule.error().what;
     ASSERT_EQ(schedule->sigmas.size(), sigmas.size());
     ASSERT_EQ(schedule->timesteps.size(), timesteps.size());
     for (size_t i = 0; i < sigmas.size(); ++i) EXPECT_NEAR(schedule->sigmas[i], sigmas[i].number(), 1e-6) << i;
     for (size_t i = 0; i < timesteps.size(); ++i) EXPECT_NEAR(schedule->timesteps[i], timesteps[i].number(), 1e-3) << i;
-    ++compared;
   }
   EXPECT_EQ(compared, 156);
 }

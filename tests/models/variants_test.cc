@@ -60,7 +60,7 @@ TEST(FluxVariants, LorasOfBothFormatsAreFused) {
 }
 
 TEST(FluxVariants, ALoraForAnotherModelIsRefused) {
-  const auto p = models::load_pipeline(source_path(kFolder + "schnell"), {.dtype = kF32, .loras = {{source_path(kFolder + "lora.peft.safetensors"), 1.0}}});
+  const auto p = models::load_pipeline(source_path("weights/cairn-emoji"), {.dtype = kF32, .loras = {{source_path(kFolder + "lora.peft.safetensors"), 1.0}}});
   ASSERT_FALSE(p);
   EXPECT_THAT(p.error().what, HasSubstr("lora.peft.safetensors: adapter "));
 }

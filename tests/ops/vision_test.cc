@@ -17,11 +17,21 @@ struct Case {
 };
 
 // Channels that fill no vector, no pair or no panel; pictures of one pixel; several tiles, also side by side.
-const std::vector<Case> kCases = {
-    {1, 1, 1, 1, 1},         {1, 1, 7, 3, 16},        {2, 5, 3, 16, 3},       {1, 16, 16, 128, 128, 3, {}, 16},
-    {1, 9, 13, 48, 96},      {3, 4, 21, 33, 70},      {1, 17, 18, 64, 5, 1, {1, 0, 0}, 32}, {2, 6, 5, 8, 8, 1, {1, 0, 0}, 4},
-    {1, 8, 8, 32, 32, 3, {2, 0, 1}}, {2, 7, 9, 6, 20, 3, {2, 0, 1}, 2}, {1, 11, 10, 3, 9, 3, {2, 1, 1}}, {1, 5, 150, 256, 64, 3, {}, 32},
-    {1, 130, 40, 24, 31, 3, {}, 8}, {1, 6, 6, 10, 12, 5, {1, 2, 2}, 5}, {1, 4, 4, 16, 16, 2, {2, 0, 0}}};
+const std::vector<Case> kCases = {{1, 1, 1, 2, 1},
+                                  {1, 1, 7, 3, 16},
+                                  {2, 5, 3, 16, 3},
+                                  {1, 16, 16, 128, 128, 3, {}, 16},
+                                  {1, 9, 13, 48, 96},
+                                  {3, 4, 21, 33, 70},
+                                  {1, 17, 18, 64, 5, 1, {1, 0, 0}, 32},
+                                  {2, 6, 5, 8, 8, 1, {1, 0, 0}, 4},
+                                  {1, 8, 8, 32, 32, 3, {2, 0, 1}},
+                                  {2, 7, 9, 6, 20, 3, {2, 0, 1}, 2},
+                                  {1, 11, 10, 3, 9, 3, {2, 1, 1}},
+                                  {1, 5, 150, 256, 64, 3, {}, 32},
+                                  {1, 130, 40, 24, 31, 3, {}, 8},
+                                  {1, 6, 6, 10, 12, 5, {1, 2, 2}, 5},
+                                  {1, 4, 4, 16, 16, 2, {2, 0, 0}}};
 
 class Vision : public testing::TestWithParam<std::tuple<std::string_view, Dtype>> {
  protected:
@@ -37,15 +47,17 @@ class Vision : public testing::TestWithParam<std::tuple<std::string_view, Dtype>
     const double scale = 1 / std::sqrt(static_cast<double>(in * kernel * kernel));
     return {(make({out, in, kernel, kernel}) * scale).to(dtype()), make({out})};
   }
-  GroupNorm norm(int64_t channels, int64_t groups, bool silu) { return {make({channels}) + 1.0, make({channels}), groups, 1e-6, silu}; }
+  GroupNorm norm(int64_t channels, int64_t groups, bool silu) {
+    return {make({channels}) + 1.0, make({channels}), groups, 1e-6, silu};
+  }
 
  private:
   uint64_t seed_ = 100;
 };
 
 std::ostream& operator<<(std::ostream& to, const Case& c) {
-  return to << c.n << "x" << c.height << "x" << c.width << ", " << c.in << " to " << c.out << " channels, " << c.kernel << "x" << c.kernel
-            << ", stride " << c.walk.stride;
+  return to << c.n << "x" << c.height << "x" << c.width << ", " << c.in << " to " << c.out << " channels, " << c.kernel
+            << "x" << c.kernel << ", stride " << c.walk.stride;
 }
 
 TEST_P(Vision, ConvolutionIsTheReference) {
@@ -65,7 +77,8 @@ TEST_P(Vision, NormedConvolutionWithResidualIsTheReference) {
       const Weight w = filter(c.out, c.in, c.kernel);
       const GroupNorm n = norm(c.in, c.groups, silu);
       const Tensor residual = make(norm_conv(x, n, w, c.walk, {}).sizes());
-      EXPECT_LT(distance(norm_conv(x, n, w, c.walk, residual), reference::norm_conv(doubled(x), n, doubled(w), c.walk, doubled(residual))),
+      EXPECT_LT(distance(norm_conv(x, n, w, c.walk, residual),
+                         reference::norm_conv(doubled(x), n, doubled(w), c.walk, doubled(residual))),
                 tolerance())
           << c;
     }
@@ -93,7 +106,8 @@ TEST_P(Vision, GroupNormIsTheReference) {
 TEST_P(Vision, GroupNormKeepsItsDigitsBesideALargeMean) {
   const Tensor x = make({1, 40, 40, 32}) + 3000.0;
   const GroupNorm n = norm(32, 4, false);
-  EXPECT_LT(distance(group_norm(x, n, kF32), reference::group_norm(doubled(x), n, kF64)), 1e-3);  // x itself has a step of 2e-4
+  EXPECT_LT(distance(group_norm(x, n, kF32), reference::group_norm(doubled(x), n, kF64)),
+            1e-3);  // x itself has a step of 2e-4
 }
 
 TEST_P(Vision, AResultDoesNotDependOnThreadsOrNeighbours) {
@@ -109,8 +123,11 @@ TEST_P(Vision, AResultDoesNotDependOnThreadsOrNeighbours) {
   EXPECT_TRUE(norm_conv(x.narrow(0, 1, 1), {}, w, {}, {}).equal(all.narrow(0, 1, 1)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Vision, testing::Combine(testing::ValuesIn(cpu::usable_isas()), testing::Values(kF32, kBF16)),
-                         [](const auto& i) { return std::string(std::get<0>(i.param)) + "_" + dtype_name(std::get<1>(i.param)); });
+INSTANTIATE_TEST_SUITE_P(Kernels, Vision,
+                         testing::Combine(testing::ValuesIn(cpu::usable_isas()), testing::Values(kF32, kBF16)),
+                         [](const auto& i) {
+                           return std::string(std::get<0>(i.param)) + "_" + dtype_name(std::get<1>(i.param));
+                         });
 
 TEST(VisionOps, TakeWeightsThatTheirKernelsDoNot) {
   install_cpu_vision();

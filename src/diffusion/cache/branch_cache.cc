@@ -34,8 +34,10 @@ Streams BranchCache::run(const StepInfo& info, const Streams& in, int64_t depth,
   bool skipped = false;
   Streams out = step(in, depth, blocks, skipped);
   stats_.trace += skipped ? '0' : '1';
-  if (!skipped) gate_.computed();
-  else if (!booked_) book_reuse();
+  if (!skipped)
+    gate_.computed();
+  else if (!booked_)
+    book_reuse();
   return out;
 }
 
@@ -73,7 +75,8 @@ void BranchCache::book_reuse() {
   ++stats_.cached;
 }
 
-bool BranchCache::similar(const Tensor& after, const Tensor& before, const Tensor& anchor, double threshold, const double* shared) {
+bool BranchCache::similar(const Tensor& after, const Tensor& before, const Tensor& anchor, double threshold,
+                          const double* shared) {
   auto& diffs = stats_.diffs[key()];
   if (threshold >= 1) return diffs.push_back(kAlways), true;
   if (!comparable(anchor, after, stride_)) return diffs.push_back(kOtherShape), false;
@@ -91,7 +94,8 @@ bool BranchCache::similar(const Tensor& after, const Tensor& before, const Tenso
   return change < threshold;
 }
 
-std::unique_ptr<StepCache> make_branch_cache(const CacheConfig& config, BranchStats& stats, const BranchStats& other, Branch branch) {
+std::unique_ptr<StepCache> make_branch_cache(const CacheConfig& config, BranchStats& stats, const BranchStats& other,
+                                             Branch branch) {
   if (config.off()) return std::make_unique<NoCache>();
   return config.prune() ? make_db_prune(config, stats, other, branch) : make_db_cache(config, stats, other, branch);
 }

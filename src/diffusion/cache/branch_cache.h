@@ -49,8 +49,11 @@ class BranchCache : public StepCache {
   bool booked_ = false;
 };
 
-std::unique_ptr<StepCache> make_branch_cache(const CacheConfig& config, BranchStats& stats, const BranchStats& other, Branch branch);
-std::unique_ptr<StepCache> make_db_cache(const CacheConfig& config, BranchStats& stats, const BranchStats& other, Branch branch);
-std::unique_ptr<StepCache> make_db_prune(const CacheConfig& config, BranchStats& stats, const BranchStats& other, Branch branch);
+std::unique_ptr<StepCache> make_branch_cache(const CacheConfig& config, BranchStats& stats, const BranchStats& other,
+                                             Branch branch);
+std::unique_ptr<StepCache> make_db_cache(const CacheConfig& config, BranchStats& stats, const BranchStats& other,
+                                         Branch branch);
+std::unique_ptr<StepCache> make_db_prune(const CacheConfig& config, BranchStats& stats, const BranchStats& other,
+                                         Branch branch);
 
 }  // namespace cairn::diffusion

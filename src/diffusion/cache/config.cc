@@ -58,7 +58,8 @@ Prediction CacheConfig::prediction() const {
 Result<void> CacheConfig::validate() const {
   if (front < 1) return invalid("Fn_compute_blocks must be at least 1: the change of the first blocks decides");
   if (back < 0) return invalid("Bn_compute_blocks must not be negative");
-  if (warmup < 0 || warmup_interval < 1) return invalid("max_warmup_steps must be 0 or more, warmup_interval 1 or more");
+  if (warmup < 0 || warmup_interval < 1)
+    return invalid("max_warmup_steps must be 0 or more, warmup_interval 1 or more");
   if (downsample < 1) return invalid("downsample_factor must be at least 1");
   TRY_VOID(finite("residual_diff_threshold", threshold));
   TRY_VOID(finite("max_accumulated_residual_diff_threshold", max_accumulated.value_or(0)));
@@ -73,13 +74,15 @@ Result<void> CacheConfig::validate() const {
   if (history < 2 || history > 32) return invalid("dmd_history must lie in [2, 32]");
   if (refresh_hint && *refresh_hint < 1) return invalid("force_refresh_step_hint must be at least 1");
   if (separate_cfg.value_or(false) && cfg_own_diff && cfg_first)
-    return invalid("cfg_compute_first shares the first branch's change: set cfg_diff_compute_separate to false with it");
+    return invalid(
+        "cfg_compute_first shares the first branch's change: set cfg_diff_compute_separate to false with it");
   if (mask) {
     for (int64_t m : *mask)
       if (m != 0 && m != 1) return invalid("steps_computation_mask holds zeros and ones only");
     if (mask->empty()) return invalid("steps_computation_mask is empty: leave it out, or give a number for each step");
     if (steps && static_cast<int64_t>(mask->size()) != *steps)
-      return invalid(fmt::format("steps_computation_mask has {} entries for {} num_inference_steps", mask->size(), *steps));
+      return invalid(
+          fmt::format("steps_computation_mask has {} entries for {} num_inference_steps", mask->size(), *steps));
   }
   for (int64_t id : keep)
     if (id < 0) return invalid("non_prune_block_ids must not be negative");
@@ -113,8 +116,8 @@ std::string CacheConfig::prediction_tag() const {
 std::string CacheConfig::tag(bool separate) const {
   if (off()) return "";
   std::string out =
-      fmt::format("{}_F{}B{}_W{}I{}M{}MC{}_R{}", type, front, back, warmup, warmup_interval, std::max<int64_t>(0, max_cached),
-                  std::max<int64_t>(0, max_continuous), python_float(threshold));
+      fmt::format("{}_F{}B{}_W{}I{}M{}MC{}_R{}", type, front, back, warmup, warmup_interval,
+                  std::max<int64_t>(0, max_cached), std::max<int64_t>(0, max_continuous), python_float(threshold));
   if (prune()) return out;
   if (mask) {
     out += "_SCM";
@@ -136,7 +139,8 @@ Result<CacheConfig> parse_cache_config(const Json& json) {
       if (key != "cache_config")
         return invalid("unknown key " + key + did_you_mean(key, {"cache_config"}) + " beside cache_config");
   const std::string where = section ? "cache_config" : "cache";
-  auto config = TRY(read<CacheConfig>(TRY(with_masks(section ? *section : json, where, nullptr)), section ? where : ""));
+  auto config =
+      TRY(read<CacheConfig>(TRY(with_masks(section ? *section : json, where, nullptr)), section ? where : ""));
   TRY_VOID(config.validate());
   if (const auto* stacks = config.stacks.as_object())
     for (const auto& [name, keys] : *stacks) TRY_VOID(config.stack(name));

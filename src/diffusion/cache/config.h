@@ -32,7 +32,8 @@ struct CacheConfig {
   std::optional<bool> separate_cfg;
   bool cfg_first = false, cfg_own_diff = true;
   std::optional<int64_t> steps;
-  std::optional<std::vector<int64_t>> mask;  // 1 computes the step, 0 lets the gate decide (dynamic) or skips it (static)
+  std::optional<std::vector<int64_t>>
+      mask;  // 1 computes the step, 0 lets the gate decide (dynamic) or skips it (static)
   std::string mask_policy = "dynamic";
   std::optional<int64_t> refresh_hint;
   std::string refresh_policy = "once";
@@ -71,46 +72,58 @@ struct CacheConfig {
 
   void fields(auto& f) {
     const auto count = [] { return between(-1, 1e6); };
-    f("cache_type", type, "DBCache skips the middle blocks of a step, DBPrune single blocks", one_of({"DBCache", "DBPrune", "NONE"}))
-     ("Fn_compute_blocks", front, "first blocks, which always run; their change decides", between(1, 1e6))
-     ("Bn_compute_blocks", back, "last blocks, which always run", between(0, 1e6))
-     ("residual_diff_threshold", threshold, "a step is skipped when its relative change is below this; 0 never, 1 always")
-     ("max_accumulated_residual_diff_threshold", max_accumulated, "compute once the changes since the last computed step add up to this")
-     ("max_warmup_steps", warmup, "first steps, always computed", between(0, 1e6))
-     ("warmup_interval", warmup_interval, "of the warm-up, compute every n-th step only", between(1, 1e6))
-     ("max_cached_steps", max_cached, "most skipped steps of a request and branch; -1 for no limit", count())
-     ("max_continuous_cached_steps", max_continuous, "most steps skipped in a row; -1 for no limit", count())
-     ("enable_separate_cfg", separate_cfg, "the guidance branch is a forward pass of its own; follows the model when left out")
-     ("cfg_compute_first", cfg_first, "the guidance branch runs before the main one")
-     ("cfg_diff_compute_separate", cfg_own_diff, "each branch measures its own change; false shares the first one's")
-     ("num_inference_steps", steps, "steps of a request; a mask given by name needs it", between(1, 10000))
-     ("steps_computation_mask", mask, "1 computes a step, 0 may skip it; or slow, medium, fast, ultra", between(0, 1))
-     ("steps_computation_policy", mask_policy, "zeros of the mask: dynamic lets the change decide, static skips", one_of({"dynamic", "static"}))
-     ("force_refresh_step_hint", refresh_hint, "start afresh after this many steps", between(1, 1e6))
-     ("force_refresh_step_policy", refresh_policy, "start afresh once, or again and again", one_of({"once", "repeat"}))
-     ("l1_hidden_states_diff_threshold", l1_threshold, "compare the stream after the first blocks, not what they added, with this threshold")
-     ("important_condition_threshold", important, "measure only tokens whose own change exceeds this, when there are any")
-     ("downsample_factor", downsample, "compare every n-th channel only", between(1, 1e6))
-     ("enable_dynamic_prune_threshold", dynamic_threshold, "DBPrune: follow the mean change of the step's first blocks")
-     ("max_dynamic_prune_threshold", max_dynamic_threshold, "DBPrune: the followed threshold stays below this (twice the threshold)")
-     ("dynamic_prune_threshold_relax_ratio", relax, "DBPrune: the mean change times this is followed", at_least(0))
-     ("non_prune_block_ids", keep, "DBPrune: blocks that always run", between(0, 1e6))
-     ("force_reduce_calibrator_vram", reduce_memory, "DBPrune: with a predictor, compare at most every fourth channel")
-     ("enable_taylorseer", taylorseer, "predict skipped blocks by Taylor expansion")
-     ("enable_encoder_taylorseer", encoder_taylorseer, "the encoder stream too")
-     ("taylorseer_cache_type", taylorseer_mode, "predict what blocks add, or the stream", one_of({"residual", "hidden_states"}))
-     ("taylorseer_order", order, "derivatives of the expansion", between(0, 6))
-     ("enable_dmd", dmd, "predict by dynamic mode decomposition")
-     ("enable_encoder_dmd", encoder_dmd, "the encoder stream too; follows enable_dmd when left out")
-     ("dmd_history", history, "computed steps that are kept", between(2, 32))
-     ("dmd_rank", rank, "modes that are fitted; 0 chooses", between(0, 32))
-     ("dmd_ridge", ridge, "added to singular values before they divide", at_least(0))
-     ("dmd_svd_precision", dmd_precision, "kept for its tag: the fit is always in double precision", one_of({"low", "medium", "high"}))
-     ("enable_foca", foca, "predict with FoCa")
-     ("enable_encoder_foca", encoder_foca, "the encoder stream too")
-     ("calibrator_cache_type", mode, "DMD and FoCa: predict what blocks add, or the stream", one_of({"residual", "hidden_states"}))
-     ("compat", compat, "repeat the known defects of cache-dit, for comparison")
-     ("stacks", stacks, "name of a block stack -> the keys that differ there");
+    f("cache_type", type, "DBCache skips the middle blocks of a step, DBPrune single blocks",
+      one_of({"DBCache", "DBPrune", "NONE"}));
+    f("Fn_compute_blocks", front, "first blocks, which always run; their change decides", between(1, 1e6));
+    f("Bn_compute_blocks", back, "last blocks, which always run", between(0, 1e6));
+    f("residual_diff_threshold", threshold,
+      "a step is skipped when its relative change is below this; 0 never, 1 always");
+    f("max_accumulated_residual_diff_threshold", max_accumulated,
+      "compute once the changes since the last computed step add up to this");
+    f("max_warmup_steps", warmup, "first steps, always computed", between(0, 1e6));
+    f("warmup_interval", warmup_interval, "of the warm-up, compute every n-th step only", between(1, 1e6));
+    f("max_cached_steps", max_cached, "most skipped steps of a request and branch; -1 for no limit", count());
+    f("max_continuous_cached_steps", max_continuous, "most steps skipped in a row; -1 for no limit", count());
+    f("enable_separate_cfg", separate_cfg,
+      "the guidance branch is a forward pass of its own; follows the model when left out");
+    f("cfg_compute_first", cfg_first, "the guidance branch runs before the main one");
+    f("cfg_diff_compute_separate", cfg_own_diff, "each branch measures its own change; false shares the first one's");
+    f("num_inference_steps", steps, "steps of a request; a mask given by name needs it", between(1, 10000));
+    f("steps_computation_mask", mask, "1 computes a step, 0 may skip it; or slow, medium, fast, ultra", between(0, 1));
+    f("steps_computation_policy", mask_policy, "zeros of the mask: dynamic lets the change decide, static skips",
+      one_of({"dynamic", "static"}));
+    f("force_refresh_step_hint", refresh_hint, "start afresh after this many steps", between(1, 1e6));
+    f("force_refresh_step_policy", refresh_policy, "start afresh once, or again and again", one_of({"once", "repeat"}));
+    f("l1_hidden_states_diff_threshold", l1_threshold,
+      "compare the stream after the first blocks, not what they added, with this threshold");
+    f("important_condition_threshold", important,
+      "measure only tokens whose own change exceeds this, when there are any");
+    f("downsample_factor", downsample, "compare every n-th channel only", between(1, 1e6));
+    f("enable_dynamic_prune_threshold", dynamic_threshold,
+      "DBPrune: follow the mean change of the step's first blocks");
+    f("max_dynamic_prune_threshold", max_dynamic_threshold,
+      "DBPrune: the followed threshold stays below this (twice the threshold)");
+    f("dynamic_prune_threshold_relax_ratio", relax, "DBPrune: the mean change times this is followed", at_least(0));
+    f("non_prune_block_ids", keep, "DBPrune: blocks that always run", between(0, 1e6));
+    f("force_reduce_calibrator_vram", reduce_memory, "DBPrune: with a predictor, compare at most every fourth channel");
+    f("enable_taylorseer", taylorseer, "predict skipped blocks by Taylor expansion");
+    f("enable_encoder_taylorseer", encoder_taylorseer, "the encoder stream too");
+    f("taylorseer_cache_type", taylorseer_mode, "predict what blocks add, or the stream",
+      one_of({"residual", "hidden_states"}));
+    f("taylorseer_order", order, "derivatives of the expansion", between(0, 6));
+    f("enable_dmd", dmd, "predict by dynamic mode decomposition");
+    f("enable_encoder_dmd", encoder_dmd, "the encoder stream too; follows enable_dmd when left out");
+    f("dmd_history", history, "computed steps that are kept", between(2, 32));
+    f("dmd_rank", rank, "modes that are fitted; 0 chooses", between(0, 32));
+    f("dmd_ridge", ridge, "added to singular values before they divide", at_least(0));
+    f("dmd_svd_precision", dmd_precision, "kept for its tag: the fit is always in double precision",
+      one_of({"low", "medium", "high"}));
+    f("enable_foca", foca, "predict with FoCa");
+    f("enable_encoder_foca", encoder_foca, "the encoder stream too");
+    f("calibrator_cache_type", mode, "DMD and FoCa: predict what blocks add, or the stream",
+      one_of({"residual", "hidden_states"}));
+    f("compat", compat, "repeat the known defects of cache-dit, for comparison");
+    f("stacks", stacks, "name of a block stack -> the keys that differ there");
   }
 };
 

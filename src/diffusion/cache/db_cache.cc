@@ -1,5 +1,5 @@
-// Dual block cache: the first Fn blocks run and their residual is compared with that of the last computed step; if it is
-// near, the middle is predicted; the last Bn blocks run on the result. cache-dit's DBCache, after ParaAttention's
+// Dual block cache: the first Fn blocks run and their residual is compared with that of the last computed step; if it
+// is near, the middle is predicted; the last Bn blocks run on the result. cache-dit's DBCache, after ParaAttention's
 // first-block cache.
 #include "diffusion/cache/branch_cache.h"
 #include "ops/cache.h"
@@ -10,7 +10,9 @@ namespace {
 class DbCache final : public BranchCache {
  public:
   DbCache(const CacheConfig& config, BranchStats& stats, const BranchStats& other, Branch branch)
-      : BranchCache(config, stats, other, branch), hidden_(config, false), encoder_(config, true),
+      : BranchCache(config, stats, other, branch),
+        hidden_(config, false),
+        encoder_(config, true),
         compares_streams_(config.l1_threshold.value_or(0) > 0) {}
 
  private:
@@ -69,7 +71,8 @@ class DbCache final : public BranchCache {
 
 }  // namespace
 
-std::unique_ptr<StepCache> make_db_cache(const CacheConfig& config, BranchStats& stats, const BranchStats& other, Branch branch) {
+std::unique_ptr<StepCache> make_db_cache(const CacheConfig& config, BranchStats& stats, const BranchStats& other,
+                                         Branch branch) {
   return std::make_unique<DbCache>(config, stats, other, branch);
 }
 

@@ -1,5 +1,5 @@
-// Dynamic block prune: every block but the first Fn, the last Bn and a chosen few is skipped by itself when its input is
-// near the input it had when it was last computed. cache-dit's DBPrune.
+// Dynamic block prune: every block but the first Fn, the last Bn and a chosen few is skipped by itself when its input
+// is near the input it had when it was last computed. cache-dit's DBPrune.
 #include <algorithm>
 #include <numeric>
 
@@ -47,7 +47,8 @@ class DbPrune final : public BranchCache {
       if (skip(block, x, verdict)) {
         ++pruned;
         if (config_.compat) book_reuse();
-        x = {block.hidden.apply(index_, x.hidden), x.encoder.defined() ? block.encoder.apply(index_, x.encoder) : Tensor()};
+        x = {block.hidden.apply(index_, x.hidden),
+             x.encoder.defined() ? block.encoder.apply(index_, x.encoder) : Tensor()};
       } else {
         x = compute(block, x, {i, i + 1}, blocks);
       }
@@ -69,8 +70,10 @@ class DbPrune final : public BranchCache {
     Streams y = blocks(x, range);
     if (measures()) {
       // Whole inputs are kept as they are: nobody writes to them any more.
-      if (stride_ == 1) block.anchor = x.hidden;
-      else ops::residual(x.hidden, Tensor(), stride_, block.anchor);
+      if (stride_ == 1)
+        block.anchor = x.hidden;
+      else
+        ops::residual(x.hidden, Tensor(), stride_, block.anchor);
     }
     block.hidden.update(index_, y.hidden, x.hidden);
     block.encoder.update(index_, y.encoder, x.encoder);
@@ -113,7 +116,8 @@ class DbPrune final : public BranchCache {
 
 }  // namespace
 
-std::unique_ptr<StepCache> make_db_prune(const CacheConfig& config, BranchStats& stats, const BranchStats& other, Branch branch) {
+std::unique_ptr<StepCache> make_db_prune(const CacheConfig& config, BranchStats& stats, const BranchStats& other,
+                                         Branch branch) {
   return std::make_unique<DbPrune>(config, stats, other, branch);
 }
 

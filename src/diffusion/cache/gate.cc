@@ -16,7 +16,8 @@ Verdict Gate::verdict(int64_t s) {
   if (s < warmup_ && s % config_->warmup_interval == 0) return Verdict::kCompute;
   if (config_->mask) {
     // Steps past the end of the mask count as zeros.
-    if (s < static_cast<int64_t>(config_->mask->size()) && (*config_->mask)[static_cast<size_t>(s)] == 1) return Verdict::kCompute;
+    if (s < static_cast<int64_t>(config_->mask->size()) && (*config_->mask)[static_cast<size_t>(s)] == 1)
+      return Verdict::kCompute;
     if (config_->fixed_mask()) return Verdict::kReuse;
   }
   if (config_->max_cached >= 0 && cached_ >= config_->max_cached) return Verdict::kCompute;
@@ -36,9 +37,12 @@ void Gate::measured(double change) {
 void Gate::reused(int64_t s) {
   // cache-dit before 1.5.3 resets the count only when it reaches the limit, starts the next run at 0 and makes up for
   // that with a 2 (so a limit of 1 gives 1 0 0 1 0 0).
-  if (!config_->compat) ++run_;
-  else if (last_ < 0) run_ += 1;
-  else if (s - last_ == 1) run_ += run_ == 0 ? 2 : 1;
+  if (!config_->compat)
+    ++run_;
+  else if (last_ < 0)
+    run_ += 1;
+  else if (s - last_ == 1)
+    run_ += run_ == 0 ? 2 : 1;
   last_ = s;
   ++cached_;
 }

@@ -80,13 +80,17 @@ Result<Mask> named_mask(std::string_view policy, int64_t steps) {
                                did_you_mean(policy, kPolicies)));
   if (steps > kLongest) return invalid(fmt::format("a steps mask has at most {} steps, not {}", kLongest, steps));
   if (steps < 8 && steps != 4 && steps != 6)
-    return invalid(fmt::format("there is no named steps mask for {} steps: use 4, 6, 8 or more, or give a list", steps));
+    return invalid(
+        fmt::format("there is no named steps mask for {} steps: use 4, 6, 8 or more, or give a list", steps));
 
   const auto which = static_cast<size_t>(found - kPolicies.begin());
   Bins bins;
-  if (steps == 4) bins = {{2, 1}, {1}};
-  else if (steps == 6) bins = {{3, 1}, {2}};
-  else bins = (steps == 8 ? kEight : steps == 9 ? kNine : steps < 16 ? kShort : kLong)[which];
+  if (steps == 4)
+    bins = {{2, 1}, {1}};
+  else if (steps == 6)
+    bins = {{3, 1}, {2}};
+  else
+    bins = (steps == 8 ? kEight : steps == 9 ? kNine : steps < 16 ? kShort : kLong)[which];
   if (steps > kBase) stretch(bins, steps);
   cut(bins, steps);
   Mask mask = expand(bins, steps);
@@ -97,7 +101,8 @@ Result<Mask> named_mask(std::string_view policy, int64_t steps) {
 Result<Mask> binned_mask(const std::vector<int64_t>& compute, const std::vector<int64_t>& cached, int64_t steps) {
   for (const auto* list : {&compute, &cached})
     for (int64_t n : *list)
-      if (n < 0 || n > kLongest) return invalid(fmt::format("a run of a steps mask has 0 to {} steps, not {}", kLongest, n));
+      if (n < 0 || n > kLongest)
+        return invalid(fmt::format("a run of a steps mask has 0 to {} steps, not {}", kLongest, n));
   const Bins bins{compute, cached};
   if (bins.total() < std::max<int64_t>(steps, 1) || bins.total() > kLongest)
     return invalid(fmt::format("the runs of the steps mask cover {} steps of {}", bins.total(), steps));

@@ -15,7 +15,7 @@ using Mask = std::vector<int64_t>;
 // three). Errors: an unknown policy, and under 8 steps anything but 4 and 6.
 Result<Mask> named_mask(std::string_view policy, int64_t steps);
 
-// compute[0] ones, cached[0] zeros, compute[1] ones, … cut to `steps`, when that is above 0. Errors: negative lengths,
+// compute[0] ones, cached[0] zeros, compute[1] ones, … cut to `steps` when that is above 0. Errors: negative lengths,
 // or fewer than `steps` entries.
 Result<Mask> binned_mask(const std::vector<int64_t>& compute, const std::vector<int64_t>& cached, int64_t steps = 0);
 

@@ -28,7 +28,8 @@ class TaylorSeer final : public Predictor {
 
   Tensor forecast(int64_t step, const Tensor& base) override {
     std::vector<double> weights = {1.0};
-    for (size_t i = 1; i < known_; ++i) weights.push_back(weights.back() * static_cast<double>(step - last_) / static_cast<double>(i));
+    for (size_t i = 1; i < known_; ++i)
+      weights.push_back(weights.back() * static_cast<double>(step - last_) / static_cast<double>(i));
     return ops::weighted_sum(at::TensorList(ladder_.data(), known_), base, weights);
   }
 
@@ -51,15 +52,16 @@ class TaylorSeer final : public Predictor {
   std::vector<Tensor> ladder_;  // the value and its derivatives by step
 };
 
-// FoCa (Zheng et al. 2025, arXiv 2508.16211) as cache-dit has it: Heun's rule from the last computed value with the mean
-// of two slopes, that of the last two computed values and that of the last two values of any kind; damped after three
-// steps. Slopes are per step here, and forecasts that are damped are no points to take a slope from, so the second slope
-// is the first one: A + h (A - A') / gap.
+// FoCa (Zheng et al. 2025, arXiv 2508.16211) as cache-dit has it: Heun's rule from the last computed value with the
+// mean of two slopes, that of the last two computed values and that of the last two values of any kind; damped after
+// three steps. Slopes are per step here, and forecasts that are damped are no points to take a slope from, so the
+// second slope is the first one: A + h (A - A') / gap.
 class FoCa final : public Predictor {
  public:
   Tensor forecast(int64_t step, const Tensor& base) override {
     if (!before_.defined()) return ops::weighted_sum({now_}, base, {1.0});
-    const double elapsed = static_cast<double>(step - last_), reach = elapsed <= kReach ? elapsed : kReach * kReach / elapsed;
+    const double elapsed = static_cast<double>(step - last_),
+                 reach = elapsed <= kReach ? elapsed : kReach * kReach / elapsed;
     const double slope = reach / static_cast<double>(last_ - previous_);
     return ops::weighted_sum({now_, before_}, base, {1 + slope, -slope});
   }
@@ -84,7 +86,8 @@ class CompatFoCa final : public Predictor {
   Tensor forecast(int64_t step, const Tensor& base) override {
     Tensor p = full_;
     if (before_.defined()) {
-      const double elapsed = static_cast<double>(step - last_), reach = elapsed <= FoCa::kReach ? elapsed : FoCa::kReach * FoCa::kReach / elapsed;
+      const double elapsed = static_cast<double>(step - last_),
+                   reach = elapsed <= FoCa::kReach ? elapsed : FoCa::kReach * FoCa::kReach / elapsed;
       const double half = reach / 2;
       p = ops::weighted_sum({full_, before_, rolling_, rolled_}, Tensor(), {1 + half, -half, half, -half});
       rolled_ = rolling_;
@@ -108,19 +111,25 @@ class CompatFoCa final : public Predictor {
   int64_t last_ = 0;
 };
 
-// Dynamic mode decomposition of the last computed values that are evenly spaced; with fewer than four of them, a straight
-// line through the last two.
+// Dynamic mode decomposition of the last computed values that are evenly spaced; with fewer than four of them, a
+// straight line through the last two. cache-dit draws that line from the last but two, but divides by the steps since
+// the last but one: compat does so too.
 class Dmd final : public Predictor {
  public:
-  Dmd(const CacheConfig& c) : history_(static_cast<size_t>(c.history)), rank_(c.rank), ridge_(c.ridge), late_(c.compat) {}
+  explicit Dmd(const CacheConfig& c)
+      : history_(static_cast<size_t>(std::max<int64_t>(c.history, 3))),
+        rank_(c.rank),
+        ridge_(c.ridge),
+        compat_(c.compat) {}
 
   Tensor forecast(int64_t step, const Tensor& base) override {
     const size_t tail = even_tail();
     const double elapsed = static_cast<double>(step - steps_.back());
     if (tail >= 4) return fitted(tail, elapsed, base);
-    if (steps_.size() < 2 || (late_ && steps_.back() - first_ < 3)) return latest(base);
-    const double slope = elapsed / static_cast<double>(steps_.back() - steps_[steps_.size() - 2]);
-    return ops::weighted_sum({values_[values_.size() - 2], values_.back()}, base, {-slope, 1 + slope});
+    const size_t n = steps_.size(), back = compat_ ? 3 : 2;
+    if (n < back || (compat_ && steps_.back() - first_ < 3)) return latest(base);
+    const double slope = elapsed / static_cast<double>(steps_.back() - steps_[n - 2]);
+    return ops::weighted_sum({values_[n - back], values_.back()}, base, {-slope, 1 + slope});
   }
 
  private:
@@ -129,7 +138,9 @@ class Dmd final : public Predictor {
   // How many of the newest steps have one spacing.
   size_t even_tail() const {
     size_t n = std::min<size_t>(steps_.size(), 2);
-    const auto gap = [&](size_t from_end) { return steps_[steps_.size() - from_end] - steps_[steps_.size() - from_end - 1]; };
+    const auto gap = [&](size_t from_end) {
+      return steps_[steps_.size() - from_end] - steps_[steps_.size() - from_end - 1];
+    };
     while (n >= 2 && n < steps_.size() && gap(n) == gap(1)) ++n;
     return n;
   }
@@ -139,7 +150,8 @@ class Dmd final : public Predictor {
     const auto m = static_cast<int64_t>(tail);
     if (modes_.empty()) {
       const auto gram = ops::gram(window);
-      for (size_t at = 0; at < gram.size(); at += tail * tail) modes_.push_back(ops::dynamic_modes(gram.data() + at, m, rank_, ridge_));
+      for (size_t at = 0; at < gram.size(); at += tail * tail)
+        modes_.push_back(ops::dynamic_modes(gram.data() + at, m, rank_, ridge_));
     }
     const double spacing = static_cast<double>(steps_.back() - steps_[steps_.size() - 2]);
     std::vector<double> weights;
@@ -173,7 +185,7 @@ class Dmd final : public Predictor {
   size_t history_;
   int64_t rank_;
   double ridge_;
-  bool late_;
+  bool compat_;
   int64_t first_ = 0;
   std::deque<Tensor> values_;
   std::deque<int64_t> steps_;
@@ -201,9 +213,12 @@ void Predictor::reset() {
 
 std::unique_ptr<Predictor> make_predictor(const CacheConfig& config, Forecast kind) {
   switch (kind) {
-    case Forecast::kHold: return std::make_unique<Hold>();
-    case Forecast::kTaylorSeer: return std::make_unique<TaylorSeer>(config.order, config.compat);
-    case Forecast::kDmd: return std::make_unique<Dmd>(config);
+    case Forecast::kHold:
+      return std::make_unique<Hold>();
+    case Forecast::kTaylorSeer:
+      return std::make_unique<TaylorSeer>(config.order, config.compat);
+    case Forecast::kDmd:
+      return std::make_unique<Dmd>(config);
     case Forecast::kFoCa:
       if (config.compat) return std::make_unique<CompatFoCa>();
       return std::make_unique<FoCa>();

@@ -37,7 +37,8 @@ void table(std::string& out, const char* what, int64_t count, const BranchStats&
   out += "\n";
 }
 
-void branch(std::string& out, const StackStats& stack, const BranchStats& s, const char* prefix, int64_t passes, bool details) {
+void branch(std::string& out, const StackStats& stack, const BranchStats& s, const char* prefix, int64_t passes,
+            bool details) {
   if (s.trace.empty()) return;
   const bool prune = stack.config.prune();
   out += fmt::format("\n{}{}: {}, Executed Steps: {}, Transformer Executed Steps: {}\n\n", prefix,
@@ -48,8 +49,10 @@ void branch(std::string& out, const StackStats& stack, const BranchStats& s, con
     out += fmt::format("\n{}Dynamic Block Prune Ratio: {}% ({}/{})\n", prefix, python_round(s.pruned_ratio() * 100, 2),
                        s.pruned(), sum(s.actual_blocks));
   if (!details) return;
-  if (prune) out += fmt::format("\n{}Pruned Blocks: {}, {}\n", prefix, s.pruned_blocks.size(), s.pruned_blocks);
-  else out += fmt::format("\n{}Cache Steps: {}, {}\n", prefix, s.cached, s.cached_steps);
+  if (prune)
+    out += fmt::format("\n{}Pruned Blocks: {}, {}\n", prefix, s.pruned_blocks.size(), s.pruned_blocks);
+  else
+    out += fmt::format("\n{}Cache Steps: {}, {}\n", prefix, s.cached, s.cached_steps);
   out += fmt::format("{}Residual Diffs: {}", prefix, s.diffs.size());
   for (const auto& [step, list] : s.diffs) {
     out += fmt::format(", {}:", step);

@@ -10,12 +10,13 @@
 namespace cairn::diffusion {
 
 struct BranchStats {
-  std::string trace;                          // a character per step: 1 computed, 0 skipped (DBPrune: at least one block)
-  std::vector<int64_t> cached_steps;          // steps that were skipped
-  std::map<int64_t, std::vector<double>> diffs;  // by step: relative change; one value, or one per candidate block (DBPrune)
-                                                 // -1: threshold of 1 or more, not measured; -2: another shape
+  std::string trace;                  // a character per step: 1 computed, 0 skipped (DBPrune: at least one block)
+  std::vector<int64_t> cached_steps;  // steps that were skipped
+  std::map<int64_t, std::vector<double>>
+      diffs;  // by step: relative change; one value, or one per candidate block (DBPrune)
+              // -1: threshold of 1 or more, not measured; -2: another shape
   std::vector<int64_t> pruned_blocks, actual_blocks;  // DBPrune: blocks skipped and blocks in all, per step
-  int64_t cached = 0;                         // all skipped steps, also those before a forced refresh
+  int64_t cached = 0;                                 // all skipped steps, also those before a forced refresh
 
   int64_t pruned() const;
   double pruned_ratio() const;  // of all blocks; 0 before the first step

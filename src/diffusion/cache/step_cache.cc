@@ -44,7 +44,8 @@ Result<void> RequestCache::fits(const std::vector<StackShape>& stacks) const {
   if (const auto* own = config_.stacks.as_object())
     for (const auto& [name, keys] : *own)
       if (std::ranges::find(names, name) == names.end())
-        return invalid("stacks." + name + ": the model's block stacks are " + join(names, ", ") + did_you_mean(name, names));
+        return invalid("stacks." + name + ": the model's block stacks are " + join(names, ", ") +
+                       did_you_mean(name, names));
   return {};
 }
 

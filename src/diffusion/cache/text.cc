@@ -13,7 +13,8 @@ std::string python_float(double v) {
   const double size = std::abs(v);
   const bool fixed = v == 0 || (size >= 1e-4 && size < 1e16);
   char text[64];
-  const auto end = std::to_chars(text, text + sizeof text, v, fixed ? std::chars_format::fixed : std::chars_format::scientific);
+  const auto end =
+      std::to_chars(text, text + sizeof text, v, fixed ? std::chars_format::fixed : std::chars_format::scientific);
   std::string out(text, end.ptr);
   if (fixed && out.find('.') == std::string::npos) out += ".0";
   return out;

@@ -89,7 +89,8 @@ CAIRN_CLONES void residual_row(const float* a, const float* b, int64_t n, int64_
     for (int64_t i = 0; i < n; ++i) out[i] = a[i] - b[i];
 }
 
-CAIRN_CLONES void taylor_row(const float* a, const float* b, float* const* ladder, size_t levels, int64_t n, float gap) {
+CAIRN_CLONES void taylor_row(const float* a, const float* b, float* const* ladder, size_t levels, int64_t n,
+                             float gap) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     Lanes level, y{}, old;
@@ -112,7 +113,8 @@ CAIRN_CLONES void taylor_row(const float* a, const float* b, float* const* ladde
   }
 }
 
-CAIRN_CLONES void sum_row(const float* base, const float* const* terms, const float* weights, size_t count, int64_t n, float* out) {
+CAIRN_CLONES void sum_row(const float* base, const float* const* terms, const float* weights, size_t count, int64_t n,
+                          float* out) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     Lanes total{}, t;
@@ -161,9 +163,8 @@ Change change(const Tensor& after, const Tensor& before, const Tensor& anchor, i
     return reference::change(after, before, anchor, stride, important);
   // A row's sums each, added up in order: the same number whatever the threads do.
   std::vector<double> sums(static_cast<size_t>(2 * p.rows));
-  for_rows(p.rows, p.width, [&](int64_t i) {
-    change_row(a.row(i), b.row(i), p.row(i), p.width, stride, sums.data() + 2 * i);
-  });
+  for_rows(p.rows, p.width,
+           [&](int64_t i) { change_row(a.row(i), b.row(i), p.row(i), p.width, stride, sums.data() + 2 * i); });
   Change all, chosen;
   bool any = false;
   for (size_t i = 0; i < sums.size(); i += 2) {
@@ -215,7 +216,8 @@ Tensor weighted_sum(at::TensorList terms, const Tensor& base, const std::vector<
   for_rows(o.rows, o.width, [&](int64_t i) {
     const float* rows[kMostTerms];
     for (size_t j = 0; j < from.size(); ++j) rows[j] = from[j].row(i);
-    sum_row(b.row(i), rows, w.data() + i / per_weights * static_cast<int64_t>(from.size()), from.size(), o.width, o.row(i));
+    sum_row(b.row(i), rows, w.data() + i / per_weights * static_cast<int64_t>(from.size()), from.size(), o.width,
+            o.row(i));
   });
   return out;
 }

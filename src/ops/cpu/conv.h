@@ -19,8 +19,8 @@ struct Filter {
 };
 
 struct Picture {
-  const float* data;
-  int64_t batches, height, width, channels;
+  const float* data = nullptr;
+  int64_t batches = 0, height = 0, width = 0, channels = 0;
 
   const float* row(int64_t n, int64_t y) const { return data + (n * height + y) * width * channels; }
 };
@@ -51,12 +51,12 @@ struct Normalize {
 struct Convolution {
   Picture x;
   Affine norm;
-  const Filter* filters;
-  int64_t filter_count, stride, pad_before;
-  float* out;
-  const float* residual;
-  int64_t out_height, out_width;
-  bool wide;  // bf16 filters with fp32 inputs, for processors without bf16 products
+  const Filter* filters = nullptr;
+  int64_t filter_count = 1, stride = 1, pad_before = 1;
+  float* out = nullptr;
+  const float* residual = nullptr;
+  int64_t out_height = 0, out_width = 0;
+  bool wide = false;  // bf16 filters with fp32 inputs, for processors without bf16 products
 };
 
 // The kernels of one instruction set.

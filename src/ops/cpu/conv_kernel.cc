@@ -40,7 +40,8 @@ void add_row(const float* x, int64_t pixels, int64_t channels, int64_t lanes, co
 
 // `count` pixels of x, normalised, to pixels of `pitch` values.
 template <class T, bool Affinely, bool Silu>
-void fill(const float* x, int64_t count, int64_t channels, const float* scale, const float* shift, T* to, int64_t pitch) {
+void fill(const float* x, int64_t count, int64_t channels, const float* scale, const float* shift, T* to,
+          int64_t pitch) {
   const int64_t whole = channels / kLanes * kLanes;
   for (int64_t i = 0; i < count; ++i, x += channels, to += pitch) {
     const auto value = [&](f32v v, int64_t c, int64_t n) {
@@ -49,17 +50,19 @@ void fill(const float* x, int64_t count, int64_t channels, const float* scale, c
       return v;
     };
     for (int64_t c = 0; c < whole; c += kLanes) store(to + c, value(load(x + c), c, kLanes));
-    if (whole < channels) store(to + whole, value(load(x + whole, channels - whole), whole, channels - whole), channels - whole);
+    if (whole < channels)
+      store(to + whole, value(load(x + whole, channels - whole), whole, channels - whole), channels - whole);
     for (int64_t c = channels; c < pitch; ++c) to[c] = T{};
   }
 }
 
 template <class T>
 void fill(const Picture& x, const Affine& a, int64_t n, int64_t y, int64_t left, int64_t count, T* to, int64_t pitch) {
-  const float *from = x.row(n, y) + left * x.channels, *scale = a.scale + n * x.channels, *shift = a.shift + n * x.channels;
-  if (!a.scale) fill<T, false, false>(from, count, x.channels, nullptr, nullptr, to, pitch);
-  else if (a.silu) fill<T, true, true>(from, count, x.channels, scale, shift, to, pitch);
-  else fill<T, true, false>(from, count, x.channels, scale, shift, to, pitch);
+  const float* from = x.row(n, y) + left * x.channels;
+  if (!a.scale) return fill<T, false, false>(from, count, x.channels, nullptr, nullptr, to, pitch);
+  const float *scale = a.scale + n * x.channels, *shift = a.shift + n * x.channels;
+  if (a.silu) return fill<T, true, true>(from, count, x.channels, scale, shift, to, pitch);
+  fill<T, true, false>(from, count, x.channels, scale, shift, to, pitch);
 }
 
 // The outputs of one tile: pixels [top, top + rows) x [left, left + columns) of picture n, and its scratch.
@@ -106,7 +109,8 @@ void prepare(const Plan& plan, const Tile<Input>& t) {
   const Convolution& c = plan.conv;
   const int64_t pitch = plan.filter.pitch, wide = (t.columns - 1) * c.stride + plan.reach_x;
   const int64_t x0 = t.left * c.stride - c.pad_before, y0 = t.top * c.stride - c.pad_before;
-  const int64_t before = x0 < 0 ? lesser(-x0, wide) : 0, end = lesser(wide, c.x.width - x0), valid = end > before ? end - before : 0;
+  const int64_t before = x0 < 0 ? lesser(-x0, wide) : 0, end = lesser(wide, c.x.width - x0);
+  const int64_t valid = end > before ? end - before : 0;
   for (int64_t r = 0; r < (t.rows - 1) * c.stride + plan.reach_y; ++r) {
     Input* row = t.scratch + r * t.row_pitch;
     const int64_t y = y0 + r;
@@ -115,7 +119,8 @@ void prepare(const Plan& plan, const Tile<Input>& t) {
     std::memset(static_cast<void*>(row), 0, static_cast<size_t>(from * pitch) * sizeof(Input));
     if (!inside) continue;
     fill(c.x, c.norm, t.n, y, x0 + before, valid, row + before * pitch, pitch);
-    std::memset(static_cast<void*>(row + (before + valid) * pitch), 0, static_cast<size_t>((wide - before - valid) * pitch) * sizeof(Input));
+    std::memset(static_cast<void*>(row + (before + valid) * pitch), 0,
+                static_cast<size_t>((wide - before - valid) * pitch) * sizeof(Input));
   }
 }
 
@@ -154,7 +159,8 @@ void run(const Plan& plan, const Tile<typename L::Input>& t, int64_t phase) {
     const uint32_t* w = f.panel_data(channel / f.panel) + channel % f.panel;
     for (int64_t y = 0; y < t.rows; ++y) {
       const typename L::Input* at = t.scratch + (y * conv.stride + dy) * t.row_pitch + dx * f.pitch;
-      const int64_t out = (t.n * conv.out_height + (t.top + y) * plan.step + dy) * conv.out_width + t.left * plan.step + dx;
+      const int64_t out =
+          (t.n * conv.out_height + (t.top + y) * plan.step + dy) * conv.out_width + t.left * plan.step + dx;
       int64_t x = 0;
       const auto some = [&](auto count) {
         constexpr int kCount = decltype(count)::value;
@@ -174,10 +180,14 @@ void run(const Plan& plan, const Tile<typename L::Input>& t, int64_t phase) {
     run<L, 6, 2>(plan, t, phase);
   } else {
     switch (plan.filter.panel) {
-      case 64: return run<L, 6, 4>(plan, t, phase);
-      case 48: return run<L, 8, 3>(plan, t, phase);
-      case 32: return run<L, 8, 2>(plan, t, phase);
-      default: return run<L, 8, 1>(plan, t, phase);
+      case 64:
+        return run<L, 6, 4>(plan, t, phase);
+      case 48:
+        return run<L, 8, 3>(plan, t, phase);
+      case 32:
+        return run<L, 8, 2>(plan, t, phase);
+      default:
+        return run<L, 8, 1>(plan, t, phase);
     }
   }
 }
@@ -226,14 +236,18 @@ void normalize(const Normalize& job, Worker worker) {
   with_type(job.type, [&](auto value) {
     using T = decltype(value);
     for (int64_t i = mine.from; i < mine.to; ++i)
-      fill(x, job.norm, i / x.height, i % x.height, 0, x.width, static_cast<T*>(job.out) + i * x.width * x.channels, x.channels);
+      fill(x, job.norm, i / x.height, i % x.height, 0, x.width, static_cast<T*>(job.out) + i * x.width * x.channels,
+           x.channels);
   });
 }
 
 void convolve(const Convolution& c, Worker worker) {
-  if (c.filters[0].type == Type::kF32) convolve<SingleLane>(c, worker);
-  else if (c.wide) convolve<WidePairLane>(c, worker);
-  else convolve<Bf16Lane>(c, worker);
+  if (c.filters[0].type == Type::kF32)
+    convolve<SingleLane>(c, worker);
+  else if (c.wide)
+    convolve<WidePairLane>(c, worker);
+  else
+    convolve<Bf16Lane>(c, worker);
 }
 
 extern const VisionKernels vision_kernels;

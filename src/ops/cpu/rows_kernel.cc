@@ -18,33 +18,35 @@ const void* offset(const void* p, Type type, int64_t elements) {
   return p ? static_cast<const char*>(p) + elements * (type == Type::kF32 ? 4 : 2) : nullptr;
 }
 
+// The sum of f over a row, in four chains: one would wait for its own additions.
+template <class X, class F>
+float total(const X* x, int64_t width, F f) {
+  f32v s[4] = {};
+  int64_t c = 0;
+  for (; c + 4 * kLanes <= width; c += 4 * kLanes)
+    for (int j = 0; j < 4; ++j) s[j] += f(load(x + c + j * kLanes));
+  for (; c < width; c += kLanes) {
+    const f32v y = f(load(x + c, width - c));
+    s[0] += iota() < static_cast<int>(lesser(width - c, kLanes)) ? y : f32v{};
+  }
+  return sum((s[0] + s[1]) + (s[2] + s[3]));
+}
+
 template <class X, class O>
 void norm_row(const Norm& n, const X* x, O* to, const void* mul, const void* add) {
-  const int64_t width = n.x.width, whole = width / kLanes * kLanes, rest = width - whole;
+  const int64_t width = n.x.width, whole = width / kLanes * kLanes;
   const float count = static_cast<float>(width);
-  float mean = 0;
-  if (n.centre) {
-    f32v s{};
-    for (int64_t c = 0; c < whole; c += kLanes) s += load(x + c);
-    if (rest) s += load(x + whole, rest);
-    mean = sum(s) / count;
-  }
-  f32v s{};
-  for (int64_t c = 0; c < whole; c += kLanes) {
-    const f32v d = load(x + c) - mean;
-    s += d * d;
-  }
-  for (int64_t c = whole; c < width; ++c) {
-    const float d = widen(x[c]) - mean;
-    s[0] += d * d;
-  }
-  const float inv = 1 / __builtin_sqrtf(sum(s) / count + n.eps);
-  for (int64_t c = 0; c < width; c += kLanes) {
-    f32v y = (load(x + c, width - c) - mean) * inv;
-    if (mul) y *= load_any(mul, n.mul_type, c, width - c) + n.mul_plus;
-    if (add) y += load_any(add, n.add_type, c, width - c);
-    store(to + c, y, width - c);
-  }
+  const float mean = n.centre ? total(x, width, [](f32v v) { return v; }) / count : 0;
+  const float squares = total(x, width, [&](f32v v) { return (v - mean) * (v - mean); });
+  const float inv = 1 / __builtin_sqrtf(squares / count + n.eps);
+  const auto finish = [&](int64_t c, int64_t lanes) {
+    f32v y = (load(x + c, lanes) - mean) * inv;
+    if (mul) y *= load_any(mul, n.mul_type, c, lanes) + n.mul_plus;
+    if (add) y += load_any(add, n.add_type, c, lanes);
+    store(to + c, y, lanes);
+  };
+  for (int64_t c = 0; c < whole; c += kLanes) finish(c, kLanes);
+  if (whole < width) finish(whole, width - whole);
 }
 
 // Rows [from, to) of a matrix are this worker's.

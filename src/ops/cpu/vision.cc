@@ -13,11 +13,19 @@
 
 namespace cairn::ops::cpu {
 #if defined(__x86_64__)
-namespace avx512bf16 { extern const VisionKernels vision_kernels; }
-namespace avx512 { extern const VisionKernels vision_kernels; }
-namespace avx2 { extern const VisionKernels vision_kernels; }
+namespace avx512bf16 {
+extern const VisionKernels vision_kernels;
+}
+namespace avx512 {
+extern const VisionKernels vision_kernels;
+}
+namespace avx2 {
+extern const VisionKernels vision_kernels;
+}
 #endif
-namespace baseline { extern const VisionKernels vision_kernels; }
+namespace baseline {
+extern const VisionKernels vision_kernels;
+}
 
 namespace {
 
@@ -70,8 +78,10 @@ PackedFilter packed(const Tensor& weight, const Tensor& bias) {
   f.pitch = rounded_up(f.in, values);
   f.lanes = f.width * f.pitch / values;
   p.data = empty({f.panels() * f.height * f.lanes * f.panel}, c10::ScalarType::Int);
-  if (f.type == Type::kF32) pack(f, w.data_ptr<float>(), static_cast<float*>(p.data.data_ptr()));
-  else pack(f, static_cast<const uint16_t*>(w.data_ptr()), static_cast<uint16_t*>(p.data.data_ptr()));
+  if (f.type == Type::kF32)
+    pack(f, w.data_ptr<float>(), static_cast<float*>(p.data.data_ptr()));
+  else
+    pack(f, static_cast<const uint16_t*>(w.data_ptr()), static_cast<uint16_t*>(p.data.data_ptr()));
   p.bias = zeros({f.panels() * f.panel}, kF32);
   if (bias.defined()) p.bias.narrow(0, 0, f.out).copy_(bias);
   f.data = static_cast<const uint32_t*>(p.data.data_ptr());
@@ -110,19 +120,25 @@ std::shared_ptr<const void> pack_doubling(const Weight& w) {
 Picture picture(const Tensor& x) { return {x.data_ptr<float>(), x.size(0), x.size(1), x.size(2), x.size(3)}; }
 Tensor plain(const Tensor& x) { return x.to(kF32).contiguous(); }
 
-// A group norm of a given picture as scale and shift per channel, in two steps: every worker adds up its share, then one
-// of them finishes.
+// A group norm of a given picture as scale and shift per channel, in two steps: every worker adds up its share, then
+// one of them finishes.
 class GroupNorms {
  public:
   GroupNorms(const Picture& x, const GroupNorm& norm)
-      : x_(x), norm_(norm), weight_(plain(norm.weight)), bias_(plain(norm.bias)),
+      : x_(x),
+        norm_(norm),
+        weight_(plain(norm.weight)),
+        bias_(plain(norm.bias)),
         table_(empty({2, x.batches, x.channels}, kF32)),
         sums_(empty({at::get_num_threads() * x.batches * 2 * x.channels}, c10::ScalarType::Double)) {
     check(norm.groups > 0 && x.channels % norm.groups == 0, "the groups of a norm divide its channels");
-    check(weight_.numel() == x.channels && bias_.numel() == x.channels, "a group norm has a weight and a bias per channel");
+    check(weight_.numel() == x.channels && bias_.numel() == x.channels,
+          "a group norm has a weight and a bias per channel");
   }
 
-  Affine affine() const { return {table_.data_ptr<float>(), table_.data_ptr<float>() + x_.batches * x_.channels, norm_.silu}; }
+  Affine affine() const {
+    return {table_.data_ptr<float>(), table_.data_ptr<float>() + x_.batches * x_.channels, norm_.silu};
+  }
 
   void run(Worker w) {
     vision_kernels().statistics({x_, sums_.data_ptr<double>()}, w);
@@ -138,7 +154,8 @@ class GroupNorms {
     const double pixels = static_cast<double>(x_.height * x_.width), count = static_cast<double>(per) * pixels;
     const auto sum = [&](int64_t part, int64_t channel) {
       double s = 0;
-      for (int64_t w = 0; w < workers; ++w) s += sums_.data_ptr<double>()[((w * x_.batches + n) * 2 + part) * c + channel];
+      for (int64_t w = 0; w < workers; ++w)
+        s += sums_.data_ptr<double>()[((w * x_.batches + n) * 2 + part) * c + channel];
       return s;
     };
     const auto channel_mean = [&](int64_t i) { return static_cast<double>(x_.row(n, 0)[i]) + sum(0, i) / pixels; };
@@ -152,7 +169,8 @@ class GroupNorms {
     float *scale = table_.data_ptr<float>() + n * c, *shift = scale + x_.batches * c;
     for (int64_t i = first; i < first + per; ++i) {
       scale[i] = static_cast<float>(static_cast<double>(weight_.data_ptr<float>()[i]) * inverse);
-      shift[i] = static_cast<float>(static_cast<double>(bias_.data_ptr<float>()[i]) - mean * static_cast<double>(weight_.data_ptr<float>()[i]) * inverse);
+      shift[i] = static_cast<float>(static_cast<double>(bias_.data_ptr<float>()[i]) -
+                                    mean * static_cast<double>(weight_.data_ptr<float>()[i]) * inverse);
     }
   }
 
@@ -173,7 +191,10 @@ Tensor group_norm(const Tensor& input, const GroupNorm& norm, Dtype out) {
 }
 
 // What norm_conv and upsample_conv share. `norm` may be undefined.
-void convolve(Convolution job, const GroupNorm& norm) {
+void convolve(Convolution job, const GroupNorm& norm, const Tensor& y) {
+  job.out = y.data_ptr<float>();
+  job.out_height = y.size(1);
+  job.out_width = y.size(2);
   std::optional<GroupNorms> norms;
   if (norm.defined()) norms.emplace(job.x, norm);
   if (norms) job.norm = norms->affine();
@@ -185,17 +206,27 @@ void convolve(Convolution job, const GroupNorm& norm) {
   });
 }
 
-Tensor norm_conv(const Tensor& input, const GroupNorm& norm, const Weight& w, const ConvShape& shape, const Tensor& residual) {
+Tensor norm_conv(const Tensor& input, const GroupNorm& norm, const Weight& w, const ConvShape& shape,
+                 const Tensor& residual) {
   if (!type_of(w.dtype())) return reference::norm_conv(input, norm, w, shape, residual);
   check(input.size(3) == w.in(), "a picture has the channels that its filter takes");
   const auto& filters = w.form<Filters>(pack_filter);
+  check(filters.list.size() == 1, "a weight serves norm_conv or upsample_conv, not both");
   const Tensor x = plain(input);
-  const auto side = [&](int64_t in, int64_t taps) { return (in + shape.pad_before + shape.pad_after - taps) / shape.stride + 1; };
-  const Tensor y = empty({x.size(0), side(x.size(1), w.weight().size(2)), side(x.size(2), w.weight().size(3)), w.out()}, kF32);
+  const auto side = [&](int64_t in, int64_t taps) {
+    return (in + shape.pad_before + shape.pad_after - taps) / shape.stride + 1;
+  };
+  const Tensor y =
+      empty({x.size(0), side(x.size(1), w.weight().size(2)), side(x.size(2), w.weight().size(3)), w.out()}, kF32);
   const Tensor add = residual.defined() ? plain(residual) : residual;
   check(!add.defined() || add.sizes() == y.sizes(), "a residual has the shape of the result");
-  convolve({picture(x), {}, filters.list.data(), 1, shape.stride, shape.pad_before, y.data_ptr<float>(),
-            add.defined() ? add.data_ptr<float>() : nullptr, y.size(1), y.size(2), false}, norm);
+  Convolution job;
+  job.x = picture(x);
+  job.filters = filters.list.data();
+  job.stride = shape.stride;
+  job.pad_before = shape.pad_before;
+  if (add.defined()) job.residual = add.data_ptr<float>();
+  convolve(job, norm, y);
   return y;
 }
 
@@ -203,8 +234,13 @@ Tensor upsample_conv(const Tensor& input, const Weight& w) {
   if (!type_of(w.dtype())) return reference::upsample_conv(input, w);
   check(input.size(3) == w.in(), "a picture has the channels that its filter takes");
   const auto& filters = w.form<Filters>(pack_doubling);
+  check(filters.list.size() == 4, "a weight serves norm_conv or upsample_conv, not both");
   const Tensor x = plain(input), y = empty({x.size(0), 2 * x.size(1), 2 * x.size(2), w.out()}, kF32);
-  convolve({picture(x), {}, filters.list.data(), 4, 1, 1, y.data_ptr<float>(), nullptr, y.size(1), y.size(2), false}, {});
+  Convolution job;
+  job.x = picture(x);
+  job.filters = filters.list.data();
+  job.filter_count = 4;
+  convolve(job, {}, y);
   return y;
 }
 

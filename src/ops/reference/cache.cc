@@ -61,7 +61,8 @@ Tensor weighted_sum(at::TensorList terms, const Tensor& base, const std::vector<
   if (static_cast<int64_t>(weights.size()) == count)
     return sum(base, 0, [](const Tensor& t) { return t; }).contiguous();
   Tensor out = terms[0].new_empty(terms[0].sizes(), dtype);
-  for (int64_t n = 0; n < out.size(0); ++n) out.select(0, n).copy_(sum(base, n, [&](const Tensor& t) { return t.select(0, n); }));
+  for (int64_t n = 0; n < out.size(0); ++n)
+    out.select(0, n).copy_(sum(base, n, [&](const Tensor& t) { return t.select(0, n); }));
   return out;
 }
 

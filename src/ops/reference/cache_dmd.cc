@@ -23,7 +23,8 @@ DynamicModes dynamic_modes(const double* data, int64_t m, int64_t rank, double r
   std::copy_n(data, m * m, all.data_ptr<double>());
   const int64_t n = m - 1;
   // X = y_1 … y_n and X' = y_2 … y_m; what follows needs X^T X, X^T X' and X'^T X' only.
-  const Tensor xx = all.slice(0, 0, n).slice(1, 0, n), xy = all.slice(0, 0, n).slice(1, 1, m), yy = all.slice(0, 1, m).slice(1, 1, m);
+  const Tensor xx = all.slice(0, 0, n).slice(1, 0, n), xy = all.slice(0, 0, n).slice(1, 1, m),
+               yy = all.slice(0, 1, m).slice(1, 1, m);
   DynamicModes out;
   if (!all.isfinite().all().item<bool>()) return out;
   const auto [sigma, v] = right_singular(xx);
@@ -37,7 +38,8 @@ DynamicModes dynamic_modes(const double* data, int64_t m, int64_t rank, double r
   }
   const int64_t r = std::max<int64_t>(1, std::min(rank > 0 ? rank : kept, known));
   const auto complex = at::kComplexDouble;
-  const Tensor vr = v.slice(1, 0, r), inverse = sigma.slice(0, 0, r).reciprocal(), damped = sigma.slice(0, 0, r).add(ridge).reciprocal();
+  const Tensor vr = v.slice(1, 0, r), inverse = sigma.slice(0, 0, r).reciprocal(),
+               damped = sigma.slice(0, 0, r).add(ridge).reciprocal();
   // U^T X' V / S, with U = X V / S.
   const Tensor step = at::matmul(at::matmul(vr.t(), xy), vr) * inverse.unsqueeze(1) * damped.unsqueeze(0);
   const auto [rates, modes] = at::linalg_eig(step);
@@ -46,8 +48,8 @@ DynamicModes dynamic_modes(const double* data, int64_t m, int64_t rank, double r
   // Amplitudes: X' combine b = y_m = X' e_n in the least squares sense, in the coordinates of X' itself.
   const auto [sigma_y, v_y] = right_singular(yy);
   const Tensor root = (sigma_y.unsqueeze(1) * v_y.t()).to(complex);
-  const Tensor amplitudes =
-      std::get<0>(at::linalg_lstsq(at::matmul(root, combine), root.slice(1, n - 1, n).contiguous(), std::nullopt, "gelsd"));
+  const Tensor amplitudes = std::get<0>(
+      at::linalg_lstsq(at::matmul(root, combine), root.slice(1, n - 1, n).contiguous(), std::nullopt, "gelsd"));
   const Tensor mix = (combine * amplitudes.t()).contiguous(), rate = rates.contiguous();
   const auto* p = mix.data_ptr<c10::complex<double>>();
   for (int64_t i = 0; i < mix.numel(); ++i) out.mix.emplace_back(p[i].real(), p[i].imag());

@@ -31,7 +31,8 @@ Tensor group_norm(const Tensor& x, const GroupNorm& norm, Dtype out) {
   return channels_last((norm.silu ? at::silu(y) : y).to(out));
 }
 
-Tensor norm_conv(const Tensor& x, const GroupNorm& norm, const Weight& w, const ConvShape& shape, const Tensor& residual) {
+Tensor norm_conv(const Tensor& x, const GroupNorm& norm, const Weight& w, const ConvShape& shape,
+                 const Tensor& residual) {
   const Tensor h = norm.defined() ? group_norm(x, norm, w.dtype()) : x;
   const Tensor y = channels_last(convolve(channels_first(h), w, shape)).to(kF32);
   return residual.defined() ? residual + y : y;

@@ -9,8 +9,11 @@ Result<int> bench(const Arguments& args) {
   const std::string subject = args.empty() ? "" : args[0];
   if (subject == "dit") return bench_dit({args.begin() + 1, args.end()});
   if (subject.empty() || subject.starts_with('-'))
-    return invalid("bench needs to know what to measure: cairn bench dit (a diffusion transformer's parts; --help lists its flags)");
-  return invalid("bench knows no \"" + subject + "\"" + did_you_mean(subject, {"dit"}) + " (dit: a diffusion transformer's parts)");
+    return invalid(
+        "bench needs to know what to measure: cairn bench dit (a diffusion transformer's parts; --help lists its "
+        "flags)");
+  return invalid("bench knows no \"" + subject + "\"" + did_you_mean(subject, {"dit"}) +
+                 " (dit: a diffusion transformer's parts)");
 }
 
 }  // namespace cairn::app

@@ -24,7 +24,8 @@ struct BenchOptions {
   std::string prompt = "rocket on a blue background", json;
 
   void fields(auto& f) {
-    f("height", height, "pixels; 0: the model's own", between(0, 16384))("width", width, "pixels; 0: the model's own", between(0, 16384));
+    f("height", height, "pixels; 0: the model's own", between(0, 16384))("width", width, "pixels; 0: the model's own",
+                                                                         between(0, 16384));
     f("steps", steps, "steps a run; the first, which starts the request, is timed apart", between(3, 1000));
     f("repeat", repeat, "rounds; medians over them are shown", between(1, 1000));
     f("text_length", text_length, "tokens of the second text encoder; 0: its own limit", between(0, 512));
@@ -125,7 +126,8 @@ Result<Bench> measure(const diffusion::Pipeline& pipe, const BenchOptions& o) {
   ceiling.measure();
   TRY(run_request(pipe, plain));  // warms up: kernels pack weights at their first use
   for (int64_t i = 0; i < o.repeat; ++i) {
-    for (auto [request, part] : {std::pair{&plain, &out.computed}, {&held, &out.cached}, {&predicted, &out.predicted}}) {
+    for (auto [request, part] :
+         {std::pair{&plain, &out.computed}, {&held, &out.cached}, {&predicted, &out.predicted}}) {
       ceiling.measure();
       const Run run = TRY(run_request(pipe, *request));
       append(part->seconds, run.timing.steps, request == &plain ? 1 : 2);
@@ -154,23 +156,30 @@ Result<Bench> measure(const diffusion::Pipeline& pipe, const BenchOptions& o) {
 }
 
 void print(const Bench& b, const diffusion::Pipeline& pipe) {
-  fmt::print("{}, {}, {} threads, {} image and {} text tokens\n", pipe.parts().name, dtype_name(pipe.parts().denoiser->dtype()), device::threads(), b.tokens, b.text_tokens);
+  fmt::print("{}, {}, {} threads, {} image and {} text tokens\n", pipe.parts().name,
+             dtype_name(pipe.parts().denoiser->dtype()), device::threads(), b.tokens, b.text_tokens);
   fmt::print("ceiling: {:.0f} GFLOP/s (a product of {} x {} in the same run)\n\n", b.ceiling / 1e9, kSide, kSide);
-  fmt::print("{:<28}{:>10}{:>10}{:>11}{:>12}{:>11}{:>9}\n", "part", "ms", "GFLOP", "GFLOP/s", "of ceiling", "weights", "GB/s");
+  fmt::print("{:<28}{:>10}{:>10}{:>11}{:>12}{:>11}{:>9}\n", "part", "ms", "GFLOP", "GFLOP/s", "of ceiling", "weights",
+             "GB/s");
   for (const Part* p : b.parts()) {
     fmt::print("{:<28}{:>10.2f}", p->name, p->ms());
-    if (p->flops > 0) fmt::print("{:>10.3f}{:>11.0f}{:>11.0f}%", p->flops / 1e9, p->gflops(), 100 * p->gflops() * 1e9 / b.ceiling);
-    if (p->weight_bytes > 0) fmt::print("{:>11}{:>9.1f}", human_bytes(p->weight_bytes), p->weight_bytes / p->ms() / 1e6);
+    if (p->flops > 0)
+      fmt::print("{:>10.3f}{:>11.0f}{:>11.0f}%", p->flops / 1e9, p->gflops(), 100 * p->gflops() * 1e9 / b.ceiling);
+    if (p->weight_bytes > 0)
+      fmt::print("{:>11}{:>9.1f}", human_bytes(p->weight_bytes), p->weight_bytes / p->ms() / 1e6);
     fmt::print("\n");
   }
-  fmt::print("\n{:<28}{:>10}{:>10}{:>11}{:>12}{:>11}\n", "operation of one step", "ms", "calls", "us a call", "of step", "weights");
+  fmt::print("\n{:<28}{:>10}{:>10}{:>11}{:>12}{:>11}\n", "operation of one step", "ms", "calls", "us a call", "of step",
+             "weights");
   double known = 0;
   for (const auto& [name, row] : b.operations) {
     known += row.seconds;
-    fmt::print("{:<28}{:>10.3f}{:>10}{:>11.1f}{:>11.1f}%{:>11}\n", name, row.seconds * 1e3, row.calls, row.seconds / static_cast<double>(row.calls) * 1e6,
-               100 * row.seconds / b.whole.seconds, row.weight_bytes > 0 ? human_bytes(row.weight_bytes) : "");
+    fmt::print("{:<28}{:>10.3f}{:>10}{:>11.1f}{:>11.1f}%{:>11}\n", name, row.seconds * 1e3, row.calls,
+               row.seconds / static_cast<double>(row.calls) * 1e6, 100 * row.seconds / b.whole.seconds,
+               row.weight_bytes > 0 ? human_bytes(row.weight_bytes) : "");
   }
-  fmt::print("{:<28}{:>10.3f}{:>10}{:>11}{:>11.1f}%\n", "between operations", (b.whole.seconds - known) * 1e3, "", "", 100 * (1 - known / b.whole.seconds));
+  fmt::print("{:<28}{:>10.3f}{:>10}{:>11}{:>11.1f}%\n", "between operations", (b.whole.seconds - known) * 1e3, "", "",
+             100 * (1 - known / b.whole.seconds));
 }
 
 Json to_json(const Bench& b, const diffusion::Pipeline& pipe) {
@@ -186,15 +195,12 @@ Json to_json(const Bench& b, const diffusion::Pipeline& pipe) {
     parts.push_back(std::move(item));
   }
   for (const auto& [name, row] : b.operations)
-    operations.push_back(Json::Object{{"operation", name}, {"ms", row.seconds * 1e3}, {"calls", row.calls}, {"weight_bytes", row.weight_bytes}});
-  return Json::Object{{"model", pipe.parts().name},
-                      {"dtype", dtype_name(pipe.parts().denoiser->dtype())},
-                      {"threads", device::threads()},
-                      {"image_tokens", b.tokens},
-                      {"text_tokens", b.text_tokens},
-                      {"ceiling_gflops_per_s", b.ceiling / 1e9},
-                      {"parts", std::move(parts)},
-                      {"profiled_step_ms", b.whole.seconds * 1e3},
+    operations.push_back(Json::Object{
+        {"operation", name}, {"ms", row.seconds * 1e3}, {"calls", row.calls}, {"weight_bytes", row.weight_bytes}});
+  return Json::Object{{"model", pipe.parts().name},         {"dtype", dtype_name(pipe.parts().denoiser->dtype())},
+                      {"threads", device::threads()},       {"image_tokens", b.tokens},
+                      {"text_tokens", b.text_tokens},       {"ceiling_gflops_per_s", b.ceiling / 1e9},
+                      {"parts", std::move(parts)},          {"profiled_step_ms", b.whole.seconds * 1e3},
                       {"operations", std::move(operations)}};
 }
 
@@ -202,7 +208,8 @@ Json to_json(const Bench& b, const diffusion::Pipeline& pipe) {
 
 Result<int> bench_dit(const Arguments& args) {
   Flags flags("cairn bench dit [FLAGS]",
-              "Times text encoding, one computed and one cached denoising step, and decoding, against this machine's matrix product.");
+              "Times text encoding, one computed and one cached denoising step, and decoding, against this machine's "
+              "matrix product.");
   BenchOptions o;
   ModelOptions model;
   flags.add("Benchmark", o);

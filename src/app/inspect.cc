@@ -32,7 +32,9 @@ std::string count(int64_t n) {
 // Text from a file must not reach the terminal with control characters in it.
 std::string printable(std::string_view text) {
   std::string out;
-  for (const char c : text) out += static_cast<unsigned char>(c) < 0x20 && c != '\n' ? std::string("\\x") + fmt::format("{:02x}", c) : std::string(1, c);
+  for (const char c : text)
+    out += static_cast<unsigned char>(c) < 0x20 && c != '\n' ? std::string("\\x") + fmt::format("{:02x}", c)
+                                                             : std::string(1, c);
   return out;
 }
 
@@ -44,8 +46,8 @@ std::string totals(const Json& t) {
     if (!mix.empty()) mix += " + ";
     mix += dtypes.size() == 1 ? dtype : fmt::format("{} {}", dtype, count(*n.as_int()));
   }
-  return fmt::format("{} tensors, {} parameters, {}{}{}", number(t, "tensors"), count(number(t, "parameters")), mix, mix.empty() ? "" : ", ",
-                     human_bytes(static_cast<double>(number(t, "bytes"))));
+  return fmt::format("{} tensors, {} parameters, {}{}{}", number(t, "tensors"), count(number(t, "parameters")), mix,
+                     mix.empty() ? "" : ", ", human_bytes(static_cast<double>(number(t, "bytes"))));
 }
 
 void print_tensors(const Json& of) {
@@ -55,7 +57,8 @@ void print_tensors(const Json& of) {
   for (const auto& t : list) {
     std::vector<std::string> sides;
     for (const auto& d : *t.find("shape")->as_array()) sides.push_back(d.dump());
-    fmt::print("  {:<{}}  {:<7}  {:>18}  {:>12}\n", printable(t.text("name")), width, t.text("dtype"), join(sides, " x "), number(t, "bytes"));
+    fmt::print("  {:<{}}  {:<7}  {:>18}  {:>12}\n", printable(t.text("name")), width, t.text("dtype"),
+               join(sides, " x "), number(t, "bytes"));
   }
 }
 
@@ -69,7 +72,8 @@ void print_component(const std::string& name, const Json& c, bool tensors) {
   fmt::print("{}{}{}\n", name, name.empty() ? "" : ": ", printable(c.text("class", "unknown class")));
   if (weights) fmt::print("  {}\n", totals(*c.find("totals")));
   std::string line;
-  for (const auto& [key, value] : *c.find("config")->as_object()) line += fmt::format("{}{}={}", line.empty() ? "" : ", ", key, value.dump());
+  for (const auto& [key, value] : *c.find("config")->as_object())
+    line += fmt::format("{}{}={}", line.empty() ? "" : ", ", key, value.dump());
   if (!line.empty()) fmt::print("  {}\n", printable(line));
   for (const auto& f : *c.find("files")->as_array())
     fmt::print("  {}  {}\n", printable(f.text("name")), human_bytes(static_cast<double>(number(f, "bytes"))));
@@ -82,7 +86,8 @@ void print(const std::string& path, const Json& what, bool tensors) {
     fmt::print("{}: {} x {} pixels\n", path, number(what, "width"), number(what, "height"));
     print_texts(*what.find("texts"));
   } else if (kind == "pipeline") {
-    fmt::print("{}: {}{}, {}\n", path, printable(what.text("class")), *what.find("supported")->as_bool() ? "" : " (not supported yet)",
+    fmt::print("{}: {}{}, {}\n", path, printable(what.text("class")),
+               *what.find("supported")->as_bool() ? "" : " (not supported yet)",
                human_bytes(static_cast<double>(number(what, "bytes"))));
     for (const auto& c : *what.find("components")->as_array()) print_component(printable(c.text("name")), c, tensors);
   } else if (kind == "component") {
@@ -93,10 +98,12 @@ void print(const std::string& path, const Json& what, bool tensors) {
     if (kind == "lora") {
       const auto list = [&](const char* key) {
         std::vector<std::string> words;
-        for (const auto& v : *what.find(key)->as_array()) words.push_back(v.as_string() ? printable(*v.as_string()) : v.dump());
+        for (const auto& v : *what.find(key)->as_array())
+          words.push_back(v.as_string() ? printable(*v.as_string()) : v.dump());
         return join(words, ", ");
       };
-      fmt::print("  LoRA in {} names: {} modules of {}, rank {}\n", what.text("naming"), number(what, "modules"), list("targets"), list("ranks"));
+      fmt::print("  LoRA in {} names: {} modules of {}, rank {}\n", what.text("naming"), number(what, "modules"),
+                 list("targets"), list("ranks"));
     }
     print_texts(*what.find("metadata"));
     print_tensors(what);
@@ -107,13 +114,15 @@ void print(const std::string& path, const Json& what, bool tensors) {
 
 Result<int> inspect(const Arguments& args) {
   Flags flags("cairn inspect FILE|MODEL [--tensors] [--json FILE]",
-              "Shows how a picture was made (PNG), or what a model holds: a pipeline folder, a component folder, a .safetensors file, a LoRA.");
+              "Shows how a picture was made (PNG), or what a model holds: a pipeline folder, a component folder, a "
+              ".safetensors file, a LoRA.");
   std::vector<std::string> paths;
   InspectOptions o;
   flags.positionals("file or folder", 1, paths);
   flags.add("Output", o);
   if (!TRY(flags.parse(args))) return 0;
-  if (paths.empty()) return invalid("inspect needs a picture, a .safetensors file or a model folder: cairn inspect weights/cairn-emoji");
+  if (paths.empty())
+    return invalid("inspect needs a picture, a .safetensors file or a model folder: cairn inspect weights/cairn-emoji");
   const Json what = TRY(inspect_path(paths[0]));
   print(paths[0], what, o.tensors);
   if (!o.json.empty()) TRY_VOID(write_file(o.json, what.dump(2) + "\n"));

@@ -19,14 +19,40 @@ namespace {
 namespace fs = std::filesystem;
 
 // What tells models of a class apart, in the order shown. Keys of diffusers and transformers.
-constexpr const char* kHighlights[] = {
-    "num_layers",        "num_single_layers",   "num_hidden_layers",     "hidden_size",           "d_model",
-    "intermediate_size", "d_ff",                "num_attention_heads",   "num_key_value_heads",   "num_heads",
-    "head_dim",          "attention_head_dim",  "d_kv",                  "joint_attention_dim",   "pooled_projection_dim",
-    "in_channels",       "guidance_embeds",     "axes_dims_rope",        "latent_channels",       "block_out_channels",
-    "sample_size",       "scaling_factor",      "shift_factor",          "vocab_size",            "max_position_embeddings",
-    "rope_theta",        "tie_word_embeddings", "num_train_timesteps",   "shift",                 "use_dynamic_shifting",
-    "base_shift",        "max_shift",           "model_max_length",      "time_shift_type"};
+constexpr const char* kHighlights[] = {"num_layers",
+                                       "num_single_layers",
+                                       "num_hidden_layers",
+                                       "hidden_size",
+                                       "d_model",
+                                       "intermediate_size",
+                                       "d_ff",
+                                       "num_attention_heads",
+                                       "num_key_value_heads",
+                                       "num_heads",
+                                       "head_dim",
+                                       "attention_head_dim",
+                                       "d_kv",
+                                       "joint_attention_dim",
+                                       "pooled_projection_dim",
+                                       "in_channels",
+                                       "guidance_embeds",
+                                       "axes_dims_rope",
+                                       "latent_channels",
+                                       "block_out_channels",
+                                       "sample_size",
+                                       "scaling_factor",
+                                       "shift_factor",
+                                       "vocab_size",
+                                       "max_position_embeddings",
+                                       "rope_theta",
+                                       "tie_word_embeddings",
+                                       "num_train_timesteps",
+                                       "shift",
+                                       "use_dynamic_shifting",
+                                       "base_shift",
+                                       "max_shift",
+                                       "model_max_length",
+                                       "time_shift_type"};
 
 struct Totals {
   int64_t tensors = 0, parameters = 0, bytes = 0;
@@ -49,7 +75,10 @@ struct Totals {
 
 Json tensor_json(const std::string& name, const SafetensorsEntry& e) {
   Json::Array shape(e.shape.begin(), e.shape.end());
-  return Json::Object{{"name", name}, {"dtype", e.dtype}, {"shape", std::move(shape)}, {"bytes", static_cast<int64_t>(e.end - e.begin)}};
+  return Json::Object{{"name", name},
+                      {"dtype", e.dtype},
+                      {"shape", std::move(shape)},
+                      {"bytes", static_cast<int64_t>(e.end - e.begin)}};
 }
 
 Json::Array strings(const std::set<std::string>& values) { return {values.begin(), values.end()}; }
@@ -108,7 +137,8 @@ Result<Json> inspect_picture(const std::string& path, const std::string& bytes) 
     if (!metadata) return tl::unexpected(within(path, metadata.error()));
     for (const auto& [key, text] : *metadata) texts.set(key, text);
   }
-  return Json(Json::Object{{"kind", "picture"}, {"width", picture->width}, {"height", picture->height}, {"texts", std::move(texts)}});
+  return Json(Json::Object{
+      {"kind", "picture"}, {"width", picture->width}, {"height", picture->height}, {"texts", std::move(texts)}});
 }
 
 // The checkpoint files of a component, as loading would choose them: a whole file, the shards of an index, or else
@@ -126,7 +156,8 @@ Result<std::vector<std::string>> checkpoint_files(const fs::path& folder) {
     for (const auto& [tensor, file] : *map->as_object()) {
       const std::string* name = file.as_string();
       if (!name || name->empty() || fs::path(*name).filename() != *name)
-        return corrupt(fmt::format("{} keeps {} in {}, which is no file name", (folder / index).string(), tensor, file.dump()));
+        return corrupt(
+            fmt::format("{} keeps {} in {}, which is no file name", (folder / index).string(), tensor, file.dump()));
       names.insert(*name);
     }
     return std::vector<std::string>(names.begin(), names.end());
@@ -145,7 +176,8 @@ Result<Json> inspect_component(const fs::path& folder, std::string kind) {
     if (!fs::exists(folder / name, ignored)) continue;
     const Json all = TRY(Json::read((folder / name).string()));
     if (kind.empty()) kind = all.text("_class_name", all.text("tokenizer_class"));
-    if (const Json* list = all.find("architectures"); kind.empty() && list && list->as_array() && !list->as_array()->empty())
+    if (const Json* list = all.find("architectures");
+        kind.empty() && list && list->as_array() && !list->as_array()->empty())
       kind = (*list->as_array())[0].as_string() ? *(*list->as_array())[0].as_string() : "";
     for (const char* key : kHighlights)
       if (const Json* value = all.find(key); value && !value->is_null()) config.set(key, *value);
@@ -159,12 +191,19 @@ Result<Json> inspect_component(const fs::path& folder, std::string kind) {
       totals.add(entry);
       tensors.push_back(tensor_json(tensor, entry));
     }
-    files.push_back(Json::Object{{"name", name}, {"bytes", static_cast<int64_t>(file.map->size())}, {"tensors", static_cast<int64_t>(file.header.entries.size())}});
+    files.push_back(Json::Object{{"name", name},
+                                 {"bytes", static_cast<int64_t>(file.map->size())},
+                                 {"tensors", static_cast<int64_t>(file.header.entries.size())}});
   }
   const auto known = models::supported_classes();
   const bool supported = std::ranges::find(known, kind) != known.end();
-  return Json(Json::Object{{"kind", "component"}, {"class", kind}, {"supported", supported}, {"config", std::move(config)},
-                           {"files", std::move(files)}, {"totals", totals.json()}, {"tensors", std::move(tensors)}});
+  return Json(Json::Object{{"kind", "component"},
+                           {"class", kind},
+                           {"supported", supported},
+                           {"config", std::move(config)},
+                           {"files", std::move(files)},
+                           {"totals", totals.json()},
+                           {"tensors", std::move(tensors)}});
 }
 
 Result<Json> inspect_pipeline(const fs::path& folder) {
@@ -179,7 +218,8 @@ Result<Json> inspect_pipeline(const fs::path& folder) {
     if (!pair || pair->size() != 2 || !(*pair)[1].as_string()) continue;  // settings, and components left out as null
     std::error_code ignored;
     if (fs::path(name).filename() != name || !fs::is_directory(folder / name, ignored))
-      return failure(Code::kNotFound, fmt::format("{} names the component {}, and there is no such folder", index_path, name));
+      return failure(Code::kNotFound,
+                     fmt::format("{} names the component {}, and there is no such folder", index_path, name));
     const Json part = TRY(inspect_component(folder / name, *(*pair)[1].as_string()));
     Json item(Json::Object{{"name", name}});
     for (const auto& [key, v] : *part.as_object()) item.set(key, v);
@@ -187,8 +227,11 @@ Result<Json> inspect_pipeline(const fs::path& folder) {
     components.push_back(std::move(item));
   }
   const auto known = models::supported_classes();
-  return Json(Json::Object{{"kind", "pipeline"}, {"class", kind}, {"supported", std::ranges::find(known, kind) != known.end()},
-                           {"components", std::move(components)}, {"bytes", bytes}});
+  return Json(Json::Object{{"kind", "pipeline"},
+                           {"class", kind},
+                           {"supported", std::ranges::find(known, kind) != known.end()},
+                           {"components", std::move(components)},
+                           {"bytes", bytes}});
 }
 
 }  // namespace
@@ -201,14 +244,16 @@ Result<Json> inspect_path(const std::string& path) {
     if (fs::exists(fs::path(path) / "model_index.json", ignored)) return inspect_pipeline(path);
     auto component = TRY(inspect_component(path, ""));
     if (component.text("class").empty() && component.find("tensors")->as_array()->empty())
-      return invalid(path + " is no model folder: it holds neither model_index.json, nor a config.json, nor safetensors files");
+      return invalid(
+          path + " is no model folder: it holds neither model_index.json, nor a config.json, nor safetensors files");
     return component;
   }
   if (path.ends_with(".safetensors")) return inspect_safetensors(path);
   const std::string bytes = TRY(read_file(path));
   for (const char* magic : {"\x89PNG", "\xff\xd8", "RIFF"})
     if (bytes.starts_with(magic)) return inspect_picture(path, bytes);
-  return failure(Code::kUnsupported, path + " is neither a picture (PNG, JPEG, WebP), nor a .safetensors file, nor a model folder");
+  return failure(Code::kUnsupported,
+                 path + " is neither a picture (PNG, JPEG, WebP), nor a .safetensors file, nor a model folder");
 }
 
 }  // namespace cairn::app

@@ -35,16 +35,22 @@ struct TuneOptions {
 
   void fields(auto& f) {
     f("psnr", psnr, "wanted picture: the fastest configuration with at least so many dB is printed", between(0, 99));
-    f("speedup", speedup, "wanted speed: the best configuration that is at least so many times faster is printed", between(1, 1000));
+    f("speedup", speedup, "wanted speed: the best configuration that is at least so many times faster is printed",
+      between(1, 1000));
     f("output", output, "write that configuration to a file for --config");
-    f("quick", quick, "try a tenth of the configurations on one prompt")("time_limit", time_limit, "seconds after which nothing new is started", between(1, 1e6));
-    f("prompts", prompts, "file with a prompt a line; three of our own without")("seed", seed, "of the first prompt; the next ones count on", between(0, 9e15));
+    f("quick", quick, "try a tenth of the configurations on one prompt")(
+        "time_limit", time_limit, "seconds after which nothing new is started", between(1, 1e6));
+    f("prompts", prompts, "file with a prompt a line; three of our own without")(
+        "seed", seed, "of the first prompt; the next ones count on", between(0, 9e15));
     f("num_inference_steps", steps, "denoising steps", alias({"steps"}).between(2, 10000));
-    f("height", height, "pixels; 0: the model's own", between(0, 16384))("width", width, "pixels; 0: the model's own", between(0, 16384));
+    f("height", height, "pixels; 0: the model's own", between(0, 16384))("width", width, "pixels; 0: the model's own",
+                                                                         between(0, 16384));
     f("text_length", text_length, "tokens of the second text encoder; 0: its own limit", between(0, 512));
     f("guidance_scale", guidance_scale, "of guidance-distilled models", between(0, 1000));
-    f("true_cfg_scale", true_cfg_scale, "classifier-free guidance", between(0, 1000))("negative_prompt", negative_prompt, "for it");
-    f("json", json, "everything that was measured, as JSON")("plot", plot, "speed against PSNR, as an SVG file")("quiet", quiet, "no progress line");
+    f("true_cfg_scale", true_cfg_scale, "classifier-free guidance", between(0, 1000))("negative_prompt",
+                                                                                      negative_prompt, "for it");
+    f("json", json, "everything that was measured, as JSON")("plot", plot, "speed against PSNR, as an SVG file")(
+        "quiet", quiet, "no progress line");
   }
 };
 
@@ -61,7 +67,8 @@ double blocks_over_run(const diffusion::CacheStats& stats, int64_t depth) {
       if (stack.config.prune()) {
         run += steps * (1 - branch->pruned_ratio());
       } else {
-        for (const char c : branch->trace) run += static_cast<double>(c == '1' ? depth : stack.config.front + stack.config.back);
+        for (const char c : branch->trace)
+          run += static_cast<double>(c == '1' ? depth : stack.config.front + stack.config.back);
       }
     }
   return run > 0 ? all / run : 1;
@@ -71,7 +78,10 @@ double blocks_over_run(const diffusion::CacheStats& stats, int64_t depth) {
 class Tuner {
  public:
   Tuner(const diffusion::Pipeline& pipe, const TuneOptions& options, std::vector<std::string> prompts)
-      : pipe_(pipe), options_(options), prompts_(std::move(prompts)), deadline_(seconds_now() + static_cast<double>(options.time_limit)) {
+      : pipe_(pipe),
+        options_(options),
+        prompts_(std::move(prompts)),
+        deadline_(seconds_now() + static_cast<double>(options.time_limit)) {
     for (const auto& s : pipe.parts().denoiser->stacks()) depth_ += s.depth;
   }
 
@@ -128,8 +138,10 @@ class Tuner {
     r.cache = m.candidate.config;
     const Run run = TRY(run_request(pipe_, r));
     const auto scores = TRY(image::compare(reference_, run.pictures[0]));
-    const std::vector<double> latest(baselines_.end() - static_cast<std::ptrdiff_t>(std::min(kBaselines, baselines_.size())), baselines_.end());
-    m.samples.push_back({median(latest) / run.timing.denoise, blocks_over_run(run.cache, depth_), std::min(scores.psnr, kMostPsnr), scores.ssim});
+    const std::vector<double> latest(
+        baselines_.end() - static_cast<std::ptrdiff_t>(std::min(kBaselines, baselines_.size())), baselines_.end());
+    m.samples.push_back({median(latest) / run.timing.denoise, blocks_over_run(run.cache, depth_),
+                         std::min(scores.psnr, kMostPsnr), scores.ssim});
     if (m.trace.empty()) m.trace = trace_of(run.cache, options_.steps);
     return {};
   }
@@ -142,7 +154,8 @@ class Tuner {
       TRY_VOID(sample(measured[which[i]], prompt));
       const double each = (seconds_now() - start) / static_cast<double>(i + 1);
       show(fmt::format("prompt {} of {}, configuration {} of {}", prompt + 1, prompts_.size(), i + 1, which.size()),
-           std::min(each * static_cast<double>(which.size() - i - 1), deadline_ - seconds_now()), i + 1 == which.size() || late());
+           std::min(each * static_cast<double>(which.size() - i - 1), deadline_ - seconds_now()),
+           i + 1 == which.size() || late());
     }
     return {};
   }
@@ -155,7 +168,8 @@ class Tuner {
     for (size_t i = 0; i < measured.size(); ++i) {
       const Measured& m = measured[i];
       if (m.samples.size() < prompts || m.work() <= 1) continue;
-      const bool beaten = std::ranges::any_of(measured, [&](const Measured& other) { return dominates(other, m, kScreenFaster, kScreenBetter); });
+      const bool beaten = std::ranges::any_of(
+          measured, [&](const Measured& other) { return dominates(other, m, kScreenFaster, kScreenBetter); });
       if (!beaten && seen.insert({m.work(), m.psnr()}).second) out.push_back(i);
     }
     return out;
@@ -163,8 +177,10 @@ class Tuner {
 
   void show(const std::string& what, double left, bool last) const {
     if (options_.quiet) return;
-    if (::isatty(STDERR_FILENO)) fmt::print(stderr, "\r{}, {:.0f} s left  {}", what, std::max(0.0, left), last ? "\n" : "");
-    else if (last) fmt::print(stderr, "{}\n", what);
+    if (::isatty(STDERR_FILENO))
+      fmt::print(stderr, "\r{}, {:.0f} s left  {}", what, std::max(0.0, left), last ? "\n" : "");
+    else if (last)
+      fmt::print(stderr, "{}\n", what);
     std::fflush(stderr);
   }
 
@@ -192,10 +208,12 @@ Result<std::vector<std::string>> prompts_of(const TuneOptions& o) {
 }
 
 std::string describe(const diffusion::Pipeline& pipe, const TuneOptions& o) {
-  return fmt::format("{}, {}, {} steps, {} threads", pipe.parts().name, dtype_name(pipe.parts().denoiser->dtype()), o.steps, device::threads());
+  return fmt::format("{}, {}, {} steps, {} threads", pipe.parts().name, dtype_name(pipe.parts().denoiser->dtype()),
+                     o.steps, device::threads());
 }
 
-Result<void> write_results(const Tuner& tuner, const std::vector<size_t>& front, const TuneOptions& o, const std::string& about) {
+Result<void> write_results(const Tuner& tuner, const std::vector<size_t>& front, const TuneOptions& o,
+                           const std::string& about) {
   if (!o.json.empty()) {
     Json::Array all, best;
     for (const auto& m : tuner.measured) all.push_back(to_json(m));
@@ -208,16 +226,20 @@ Result<void> write_results(const Tuner& tuner, const std::vector<size_t>& front,
 }
 
 // The configuration for --psnr and --speedup, to the screen and to --output.
-Result<void> recommend(const Tuner& tuner, const std::vector<size_t>& front, const TuneOptions& o, const std::string& about) {
+Result<void> recommend(const Tuner& tuner, const std::vector<size_t>& front, const TuneOptions& o,
+                       const std::string& about) {
   if (!o.psnr && !o.speedup) {
-    fmt::print("\n--psnr 40 or --speedup 2 prints the configuration to use; --output FILE.yaml writes it for generate --config.\n");
+    fmt::print(
+        "\n--psnr 40 or --speedup 2 prints the configuration to use; --output FILE.yaml writes it for generate "
+        "--config.\n");
     return {};
   }
   const auto best = choose(tuner.measured, front, o.psnr, o.speedup);
   if (!best) {
     if (front.empty()) return failure(Code::kNotFound, "no configuration was faster than none");
     const auto &slow = tuner.measured[front.front()], &fast = tuner.measured[front.back()];
-    return failure(Code::kNotFound, fmt::format("no configuration fulfils that: the best picture has {:.1f} dB at {:.2f} times the speed, the fastest {:.1f} dB at {:.2f} times",
+    return failure(Code::kNotFound, fmt::format("no configuration fulfils that: the best picture has {:.1f} dB at "
+                                                "{:.2f} times the speed, the fastest {:.1f} dB at {:.2f} times",
                                                 slow.psnr(), slow.speedup(), fast.psnr(), fast.speedup()));
   }
   const std::string yaml = to_yaml(tuner.measured[*best], "cairn tune: " + about);
@@ -229,16 +251,20 @@ Result<void> recommend(const Tuner& tuner, const std::vector<size_t>& front, con
 }  // namespace
 
 Result<int> tune(const Arguments& args) {
-  Flags flags("cairn tune [MODEL] [FLAGS]", "Measures step caches on a few prompts, each against its own uncached picture, and prints the best of speed and PSNR.");
+  Flags flags("cairn tune [MODEL] [FLAGS]",
+              "Measures step caches on a few prompts, each against its own uncached picture, and prints the best of "
+              "speed and PSNR.");
   TuneOptions o;
   ModelOptions model;
   flags.positionals("model folder", 1, o.model);
   flags.add("Tuning", o);
   flags.add("Model", model);
   if (!TRY(flags.parse(args))) return 0;
-  if (!o.output.empty() && !o.psnr && !o.speedup) return invalid("--output needs --psnr or --speedup, which choose what to write");
+  if (!o.output.empty() && !o.psnr && !o.speedup)
+    return invalid("--output needs --psnr or --speedup, which choose what to write");
   if (!o.model.empty()) {
-    if (!model.model_path.empty()) return invalid("the model is given twice: " + o.model[0] + " and --model-path " + model.model_path);
+    if (!model.model_path.empty())
+      return invalid("the model is given twice: " + o.model[0] + " and --model-path " + model.model_path);
     model.model_path = o.model[0];
   }
   const auto prompts = TRY(prompts_of(o));
@@ -249,9 +275,11 @@ Result<int> tune(const Arguments& args) {
   if (!done && done.error().code != Code::kCancelled) return tl::unexpected(done.error());
   const auto front = pareto_front(tuner.measured, tuner.finished);
   const std::string about = describe(pipe, o);
-  fmt::print("{}: {} configurations, {} on the front\n\n{}", about, tuner.measured.size(), front.size(), front_table(tuner.measured, front));
+  fmt::print("{}: {} configurations, {} on the front\n\n{}", about, tuner.measured.size(), front.size(),
+             front_table(tuner.measured, front));
   if (tuner.measured.size() < tuner.tried())
-    fmt::print("\n{} of {} configurations were not reached; --time-limit gives more time.\n", tuner.tried() - tuner.measured.size(), tuner.tried());
+    fmt::print("\n{} of {} configurations were not reached; --time-limit gives more time.\n",
+               tuner.tried() - tuner.measured.size(), tuner.tried());
   TRY_VOID(write_results(tuner, front, o, about));
   if (!done) return tl::unexpected(done.error());  // Ctrl-C: what there is has been shown
   TRY_VOID(recommend(tuner, front, o, about));

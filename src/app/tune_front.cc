@@ -37,14 +37,16 @@ std::vector<size_t> pareto_front(const std::vector<Measured>& all, size_t prompt
   std::vector<size_t> front;
   for (size_t i = 0; i < all.size(); ++i) {
     if (!counts(all[i])) continue;
-    const bool beaten = std::ranges::any_of(all, [&](const Measured& other) { return counts(other) && dominates(other, all[i]); });
+    const bool beaten =
+        std::ranges::any_of(all, [&](const Measured& other) { return counts(other) && dominates(other, all[i]); });
     if (!beaten && all[i].speedup() > 1) front.push_back(i);
   }
   std::ranges::stable_sort(front, {}, [&](size_t i) { return all[i].speedup(); });
   return front;
 }
 
-std::optional<size_t> choose(const std::vector<Measured>& all, const std::vector<size_t>& front, std::optional<double> psnr, std::optional<double> speedup) {
+std::optional<size_t> choose(const std::vector<Measured>& all, const std::vector<size_t>& front,
+                             std::optional<double> psnr, std::optional<double> speedup) {
   std::optional<size_t> best;  // the front's speed rises and its PSNR falls
   for (const size_t i : front) {
     if (psnr && all[i].psnr() < *psnr) continue;
@@ -56,24 +58,31 @@ std::optional<size_t> choose(const std::vector<Measured>& all, const std::vector
 }
 
 std::string to_yaml(const Measured& m, const std::string& about) {
-  std::string out = fmt::format("# {}\n# {}: {:.2f} times faster, PSNR {:.1f} dB (lowest {:.1f}), SSIM {:.4f} over {} prompts\ncache_config:\n", about, m.candidate.name,
-                                m.speedup(), m.psnr(), m.worst_psnr(), m.ssim(), m.samples.size());
-  for (const auto& [key, value] : *m.candidate.keys.as_object()) out += fmt::format("  {}: {}\n", key, value.as_string() ? *value.as_string() : value.dump());
+  std::string out = fmt::format(
+      "# {}\n# {}: {:.2f} times faster, PSNR {:.1f} dB (lowest {:.1f}), SSIM {:.4f} over {} prompt{}\ncache_config:\n",
+      about, m.candidate.name, m.speedup(), m.psnr(), m.worst_psnr(), m.ssim(), m.samples.size(),
+      m.samples.size() == 1 ? "" : "s");
+  for (const auto& [key, value] : *m.candidate.keys.as_object())
+    out += fmt::format("  {}: {}\n", key, value.as_string() ? *value.as_string() : value.dump());
   return out;
 }
 
 Json to_json(const Measured& m) {
   Json::Array samples;
-  for (const auto& s : m.samples) samples.push_back(Json::Object{{"speedup", s.speedup}, {"work", s.work}, {"psnr", s.psnr}, {"ssim", s.ssim}});
-  return Json::Object{{"name", m.candidate.name}, {"speedup", m.speedup()}, {"work", m.work()},       {"psnr", m.psnr()},         {"worst_psnr", m.worst_psnr()},
-                      {"ssim", m.ssim()},         {"trace", m.trace},       {"samples", std::move(samples)}, {"cache_config", m.candidate.keys}};
+  for (const auto& s : m.samples)
+    samples.push_back(Json::Object{{"speedup", s.speedup}, {"work", s.work}, {"psnr", s.psnr}, {"ssim", s.ssim}});
+  return Json::Object{{"name", m.candidate.name}, {"speedup", m.speedup()},        {"work", m.work()},
+                      {"psnr", m.psnr()},         {"worst_psnr", m.worst_psnr()},  {"ssim", m.ssim()},
+                      {"trace", m.trace},         {"samples", std::move(samples)}, {"cache_config", m.candidate.keys}};
 }
 
 std::string front_table(const std::vector<Measured>& all, const std::vector<size_t>& front) {
-  std::string out = fmt::format("{:>3}  {:<34}{:>9}{:>9}{:>10}{:>9}{:>9}\n", "", "configuration", "speed-up", "by work", "PSNR dB", "lowest", "SSIM");
+  std::string out = fmt::format("{:>3}  {:<34}{:>9}{:>9}{:>10}{:>9}{:>9}\n", "", "configuration", "speed-up", "by work",
+                                "PSNR dB", "lowest", "SSIM");
   for (size_t i = 0; i < front.size(); ++i) {
     const Measured& m = all[front[i]];
-    out += fmt::format("{:>3}  {:<34}{:>9.2f}{:>9.2f}{:>10.1f}{:>9.1f}{:>9.4f}\n", i + 1, m.candidate.name, m.speedup(), m.work(), m.psnr(), m.worst_psnr(), m.ssim());
+    out += fmt::format("{:>3}  {:<34}{:>9.2f}{:>9.2f}{:>10.1f}{:>9.1f}{:>9.4f}\n", i + 1, m.candidate.name, m.speedup(),
+                       m.work(), m.psnr(), m.worst_psnr(), m.ssim());
   }
   return out;
 }

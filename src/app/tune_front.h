@@ -24,7 +24,7 @@ struct Measured {
   std::vector<Sample> samples;  // one a prompt
   std::string trace;            // of the first: 1 computed, 0 skipped
 
-  double speedup() const;  // median over the prompts
+  double speedup() const;                           // median over the prompts
   double work() const, psnr() const, ssim() const;  // means
   double worst_psnr() const;
 };
@@ -36,9 +36,10 @@ bool dominates(const Measured& a, const Measured& b, double faster = 1, double b
 // Indices into `all`.
 std::vector<size_t> pareto_front(const std::vector<Measured>& all, size_t prompts);
 
-// Of the front: the fastest with at least that PSNR, or the best with at least that speed-up. With both, the fastest that
-// fulfils both. Nothing when none does.
-std::optional<size_t> choose(const std::vector<Measured>& all, const std::vector<size_t>& front, std::optional<double> psnr, std::optional<double> speedup);
+// Of the front: the fastest with at least that PSNR, or the best with at least that speed-up. With both, the fastest
+// that fulfils both. Nothing when none does.
+std::optional<size_t> choose(const std::vector<Measured>& all, const std::vector<size_t>& front,
+                             std::optional<double> psnr, std::optional<double> speedup);
 
 // A file for --config, with `about` and the numbers as a comment.
 std::string to_yaml(const Measured& m, const std::string& about);

@@ -21,7 +21,8 @@ std::vector<Named> predictors(bool quick) {
       {"TaylorSeer1", {{"enable_taylorseer", true}, {"enable_encoder_taylorseer", true}, {"taylorseer_order", 1}}},
       {"DMD", {{"enable_dmd", true}}}};
   if (quick) return all;
-  all.push_back({"TaylorSeer2", {{"enable_taylorseer", true}, {"enable_encoder_taylorseer", true}, {"taylorseer_order", 2}}});
+  all.push_back(
+      {"TaylorSeer2", {{"enable_taylorseer", true}, {"enable_encoder_taylorseer", true}, {"taylorseer_order", 2}}});
   all.push_back({"FoCa", {{"enable_foca", true}, {"enable_encoder_foca", true}}});
   return all;
 }
@@ -37,7 +38,8 @@ class Grid {
     keys.insert(keys.end(), predictor.keys.begin(), predictor.keys.end());
     Json json(std::move(keys));
     auto config = or_throw(diffusion::parse_cache_config(json));
-    out.push_back({predictor.keys.empty() ? name : name + " " + predictor.name, predictor.name, std::move(json), std::move(config)});
+    out.push_back({predictor.keys.empty() ? name : name + " " + predictor.name, predictor.name, std::move(json),
+                   std::move(config)});
   }
   std::vector<Candidate> out;
 
@@ -55,32 +57,38 @@ std::vector<Candidate> cache_grid(int64_t steps, int64_t depth, bool quick) {
     for (const char* how : {"static", "dynamic"}) {
       if (quick && how == std::string_view("dynamic")) continue;
       grid.add_with_predictors(fmt::format("SCM {} {}", policy, how), {{"Fn_compute_blocks", 1},
-                                                                      {"residual_diff_threshold", 0.24},
-                                                                      {"max_warmup_steps", warmup},
-                                                                      {"num_inference_steps", steps},
-                                                                      {"steps_computation_mask", policy},
-                                                                      {"steps_computation_policy", how}});
+                                                                       {"residual_diff_threshold", 0.24},
+                                                                       {"max_warmup_steps", warmup},
+                                                                       {"num_inference_steps", steps},
+                                                                       {"steps_computation_mask", policy},
+                                                                       {"steps_computation_policy", how}});
     }
   }
   const int64_t some = std::max<int64_t>(2, depth / 7);
-  for (const auto& [front, back] : {std::pair{int64_t{1}, int64_t{0}}, {some, int64_t{0}}, {some, std::max<int64_t>(1, some / 2)}}) {
+  for (const auto& [front, back] :
+       {std::pair{int64_t{1}, int64_t{0}}, {some, int64_t{0}}, {some, std::max<int64_t>(1, some / 2)}}) {
     if (front + back >= depth || (quick && front > 1)) continue;
     for (const int64_t continuous : {3, -1}) {
       for (const double threshold : {0.12, 0.24, 0.08, 0.4, 0.16}) {
         if (quick && (continuous < 0 || threshold == 0.16)) continue;
-        grid.add_with_predictors(fmt::format("F{}B{} R{} MC{}", front, back, threshold, std::max<int64_t>(0, continuous)),
-                                 {{"Fn_compute_blocks", front},
-                                  {"Bn_compute_blocks", back},
-                                  {"residual_diff_threshold", threshold},
-                                  {"max_warmup_steps", warmup},
-                                  {"max_continuous_cached_steps", continuous}});
+        grid.add_with_predictors(
+            fmt::format("F{}B{} R{} MC{}", front, back, threshold, std::max<int64_t>(0, continuous)),
+            {{"Fn_compute_blocks", front},
+             {"Bn_compute_blocks", back},
+             {"residual_diff_threshold", threshold},
+             {"max_warmup_steps", warmup},
+             {"max_continuous_cached_steps", continuous}});
       }
     }
   }
   if (!quick && depth > 1)
     for (const double threshold : {0.05, 0.1, 0.2})
       grid.add(fmt::format("DBPrune F1B0 R{}", threshold),
-               {{"cache_type", "DBPrune"}, {"Fn_compute_blocks", 1}, {"residual_diff_threshold", threshold}, {"max_warmup_steps", warmup}}, {"none", {}});
+               {{"cache_type", "DBPrune"},
+                {"Fn_compute_blocks", 1},
+                {"residual_diff_threshold", threshold},
+                {"max_warmup_steps", warmup}},
+               {"none", {}});
   return std::move(grid.out);
 }
 

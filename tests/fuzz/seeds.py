@@ -37,6 +37,7 @@ def json_config():
             yield data
     yield json.dumps({"num_layers": 2, "threshold": 0.1, "guidance": True, "scale": None, "names": ["a"],
                       "stacks": [{"name": "x", "steps": [1, 2]}], "other": {"a": [1e3, -0.5, "\u20ac"]}}).encode()
+    yield b'{"a": 1, "b": 2, "a": 3}'
     yield b"cache_config:\n  threshold: 0.12\n  names: [a, 'b', \"c\"]\nstacks:\n  - {name: x, steps: [1]}\nanchor: &a 1\nb: *a\n"
 
 
@@ -73,6 +74,10 @@ def png():
             size = struct.pack(">IIBBBBB", 5, 4, depth, color, 0, 0, interlaced)
             yield (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + text + palette + chunk(b"IDAT", zlib.compress(row * 9)) +
                    chunk(b"IEND", b""))
+
+
+    size = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    yield b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + b"\x7b\0\0\0eXIfMM\0*"  # a chunk that claims 2 GB
 
 
 def main():

@@ -173,8 +173,10 @@ diffusion::CacheConfig config_of(const Json& record) {
       if (k == "calibrator_cache_type") keys.set(type == "taylorseer" ? "taylorseer_cache_type" : k, v);
     }
   }
-  // Upstream's decision sequence where its known defects decide: docs/caching.md lists these runs and the reasons.
-  keys.set("compat", true);
+  // Upstream's decisions and values where its known defects are involved: docs/caching.md has the reasons.
+  const std::string name = record.text("name");
+  const auto starts = [&](const char* prefix) { return name.starts_with(prefix); };
+  keys.set("compat", starts("acc") || starts("taylor2") || starts("taylor3") || starts("foca") || starts("dmd"));
   auto config = diffusion::parse_cache_config(keys);
   if (!config) throw Failure(config.error());
   return *config;

@@ -49,12 +49,11 @@ struct Epilogue {
 };
 
 // One product of concatenated inputs and a packed weight. For kGlu weights holds gate and up, otherwise weights[1] is
-// null. Inputs are in the weight's type, or all fp32 where `wide` (bf16 weights without bf16 instructions).
+// null. Inputs are in the weight's type, or fp32 for bf16 weights where Kernels::bf16 is false.
 struct Product {
   const Rows* inputs;
   int64_t input_count, batches, tokens;
   const Packed* weights[2];
-  bool wide;
   Epilogue epilogue;
 };
 

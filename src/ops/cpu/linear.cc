@@ -40,13 +40,11 @@ class Inputs {
   std::array<Rows, kMaxInputs> parts;
   std::array<Copy, kMaxInputs> copies;
   int64_t count = 0, copy_count = 0, batches = 1, tokens = 0;
-  bool wide = false;
 
  private:
   void convert(const Weight& w) {
     const Type type = *type_of(w.dtype());
-    wide = type == Type::kBF16 && !kernels().bf16;
-    const Type read = wide ? Type::kF32 : type;
+    const Type read = kernels().bf16 ? type : Type::kF32;
     bool fits = true;
     for (int64_t i = 0; i < count; ++i) fits &= parts[i].type == read && (type == Type::kF32 || parts[i].width % 2 == 0);
     if (fits) return;
@@ -77,16 +75,14 @@ void multiply(at::ArrayRef<Inputs> inputs, at::ArrayRef<Product> jobs) {
     if (copies) {
       for (const Inputs& x : inputs)
         for (int64_t i = 0; i < x.copy_count; ++i) k.copy(x.copies[i], worker);
-      if (worker.count > 1) {
-#pragma omp barrier
-      }
+      barrier(worker);
     }
     k.products(jobs.data(), static_cast<int64_t>(jobs.size()), worker);
   });
 }
 
 Product product(const Inputs& x, const Weight& w, Epilogue epilogue) {
-  return {x.parts.data(), x.count, x.batches, x.tokens, {&packed(w), nullptr}, x.wide, epilogue};
+  return {x.parts.data(), x.count, x.batches, x.tokens, {&packed(w), nullptr}, epilogue};
 }
 
 Tensor empty_like_rows(const Tensor& x, int64_t width, Dtype dtype) {

@@ -151,7 +151,6 @@ void run_group(const Plan& plan, int64_t group, int64_t begin, int64_t end, cons
 
 void run_group(const Plan& plan, int64_t group, int64_t begin, int64_t end, const uint32_t* then) {
   if (plan.product.weights[0]->type == Type::kF32) run_group<SingleLane>(plan, group, begin, end, then);
-  else if (plan.product.wide) run_group<WidePairLane>(plan, group, begin, end, then);
   else run_group<Bf16Lane>(plan, group, begin, end, then);
 }
 

@@ -38,18 +38,12 @@ const VisionKernels& vision_kernels() {
   return baseline::vision_kernels;
 }
 
-void barrier(Worker w) {
-  if (w.count > 1) {
-#pragma omp barrier
-  }
-}
-
 int64_t rounded_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// A filter, and the memory that it points to.
-struct PackedFilter {
-  Filter filter;
-  Tensor data, bias;
+// What a weight becomes: one filter, or four for a doubled picture.
+struct Filters {
+  std::vector<Filter> list;
+  std::vector<Tensor> memory;  // that the filters point to
 };
 
 template <class T>
@@ -67,54 +61,49 @@ void pack(const Filter& f, const T* w, T* to) {
   });
 }
 
-PackedFilter packed(const Tensor& weight, const Tensor& bias) {
+void add(Filters& to, const Tensor& weight, const Tensor& bias) {
   const Tensor w = weight.contiguous();
-  PackedFilter p;
-  Filter& f = p.filter;
+  Filter f;
   f.type = *type_of(w.scalar_type());
   f.out = w.size(0), f.in = w.size(1), f.height = w.size(2), f.width = w.size(3);
   const int64_t values = f.type == Type::kBF16 ? 2 : 1, out = rounded_up(f.out, 16);
   f.panel = out % 64 == 0 ? 64 : out % 48 == 0 ? 48 : out % 32 == 0 ? 32 : 16;
   f.pitch = rounded_up(f.in, values);
   f.lanes = f.width * f.pitch / values;
-  p.data = empty({f.panels() * f.height * f.lanes * f.panel}, c10::ScalarType::Int);
-  if (f.type == Type::kF32)
-    pack(f, w.data_ptr<float>(), static_cast<float*>(p.data.data_ptr()));
-  else
-    pack(f, static_cast<const uint16_t*>(w.data_ptr()), static_cast<uint16_t*>(p.data.data_ptr()));
-  p.bias = zeros({f.panels() * f.panel}, kF32);
-  if (bias.defined()) p.bias.narrow(0, 0, f.out).copy_(bias);
-  f.data = static_cast<const uint32_t*>(p.data.data_ptr());
-  f.bias = p.bias.data_ptr<float>();
-  return p;
+  const Tensor data = empty({f.panels() * f.height * f.lanes * f.panel}, kF32),
+               padded = zeros({f.panels() * f.panel}, kF32);
+  if (f.type == Type::kF32) {
+    pack(f, w.data_ptr<float>(), data.data_ptr<float>());
+  } else {
+    pack(f, static_cast<const uint16_t*>(w.data_ptr()), static_cast<uint16_t*>(data.data_ptr()));
+  }
+  if (bias.defined()) padded.narrow(0, 0, f.out).copy_(bias);
+  f.data = static_cast<const uint32_t*>(data.data_ptr());
+  f.bias = padded.data_ptr<float>();
+  to.list.push_back(f);
+  to.memory.insert(to.memory.end(), {data, padded});
 }
 
-struct Filters {
-  std::vector<PackedFilter> packed;
-  std::vector<Filter> list;
-  explicit Filters(std::vector<PackedFilter> p) : packed(std::move(p)) {
-    for (const auto& f : packed) list.push_back(f.filter);
-  }
-};
-
 std::shared_ptr<const void> pack_filter(const Weight& w) {
-  return std::make_shared<Filters>(std::vector<PackedFilter>{packed(w.weight(), w.bias())});
+  auto filters = std::make_shared<Filters>();
+  add(*filters, w.weight(), w.bias());
+  return filters;
 }
 
 // A 3 x 3 filter on a picture doubled by repetition meets each pixel with several taps at once. For each output of a
 // 2 x 2 square those taps add up to a 2 x 2 filter on the small picture: 4/9 of the work.
 std::shared_ptr<const void> pack_doubling(const Weight& w) {
   const Tensor taps = w.weight().to(kF32);
-  std::vector<PackedFilter> phases;
+  auto filters = std::make_shared<Filters>();
   for (int64_t dy = 0; dy < 2; ++dy)
     for (int64_t dx = 0; dx < 2; ++dx) {
       Tensor sums = zeros({w.out(), w.in(), 2, 2}, kF32);
       for (int64_t y = 0; y < 3; ++y)
         for (int64_t x = 0; x < 3; ++x)
           sums.select(2, (y + 1 - dy) / 2).select(2, (x + 1 - dx) / 2).add_(taps.select(2, y).select(2, x));
-      phases.push_back(packed(sums.to(w.dtype()), w.bias()));
+      add(*filters, sums.to(w.dtype()), w.bias());
     }
-  return std::make_shared<Filters>(std::move(phases));
+  return filters;
 }
 
 Picture picture(const Tensor& x) { return {x.data_ptr<float>(), x.size(0), x.size(1), x.size(2), x.size(3)}; }

@@ -1,0 +1,48 @@
+// The threads that operations share: one team that runs a function together, with a barrier inside it.
+// Waiting spins for some tens of microseconds, as long as the gaps between the operations of one step, and then sleeps.
+// OpenMP's own teams spin for milliseconds, which on a machine that runs anything else costs more than all the work.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace cairn::ops::cpu {
+
+class Pool {
+ public:
+  // A function of (context, worker's index).
+  using Job = void (*)(void* context, int worker);
+
+  static Pool& instance();
+  ~Pool();
+
+  // Runs job(context, 0) here and job(context, 1 .. count - 1) on the team, and returns true when all are done. False,
+  // with nothing run, when another thread has the team or this thread is part of it: then the work is one thread's.
+  bool run(int count, Job job, void* context);
+
+  // Inside a job of `count` workers: waits until all have come here.
+  void barrier(int worker, int count);
+
+ private:
+  struct alignas(128) Line {
+    std::atomic<uint32_t> value{0}, sleepers{0};
+  };
+  Pool() = default;
+  void resize(int count);
+  void stop();
+  void work(int worker, uint32_t seen);
+  static void signal(Line& line);
+  static uint32_t wait_past(Line& line, uint32_t seen);
+
+  std::mutex owner_;
+  Line job_;
+  std::vector<Line> arrived_;  // one a worker, written by it alone
+  Job function_ = nullptr;
+  void* context_ = nullptr;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace cairn::ops::cpu

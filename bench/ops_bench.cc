@@ -118,8 +118,8 @@ void add_all() {
   }
   for (I rows : {32, 96}) add<I, I, I>("qkv", qkv_bench, rows, 256, 64);
   add<I, I, I>("qkv", qkv_bench, 1536, 3072, 128);
-  for (I tokens : {96, 256, 512, 1024, 2048}) add<I, I, I>("attention", attention_bench, tokens, 4, 64);
-  for (I tokens : {512, 1024, 1536}) add<I, I, I>("attention", attention_bench, tokens, 24, 128);
+  for (I tokens : {96, 256, 512, 1024, 2048, 4608}) add<I, I, I>("attention", attention_bench, tokens, 4, 64);
+  for (I tokens : {512, 1536, 4608}) add<I, I, I>("attention", attention_bench, tokens, 24, 128);
   add<I, I>("norm_modulate", norm_bench, 96, 256);
   add<I, I>("norm_modulate", norm_bench, 1536, 3072);
 }

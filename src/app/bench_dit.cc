@@ -24,12 +24,13 @@ struct BenchOptions {
   std::string prompt = "rocket on a blue background", json;
 
   void fields(auto& f) {
-    f("height", height, "pixels; 0: the model's own", between(0, 16384))("width", width, "pixels; 0: the model's own",
-                                                                         between(0, 16384));
+    f("height", height, "pixels; 0: the model's own", between(0, 16384));
+    f("width", width, "pixels; 0: the model's own", between(0, 16384));
     f("steps", steps, "steps a run; the first, which starts the request, is timed apart", between(3, 1000));
     f("repeat", repeat, "rounds; medians over them are shown", between(1, 1000));
     f("text_length", text_length, "tokens of the second text encoder; 0: its own limit", between(0, 512));
-    f("prompt", prompt, "what to make")("json", json, "the numbers as JSON");
+    f("prompt", prompt, "what to make");
+    f("json", json, "the numbers as JSON");
   }
 };
 
@@ -40,11 +41,12 @@ struct Part {
   double flops = 0, weight_bytes = 0;
 
   double ms() const { return median(seconds) * 1e3; }
+  double best_ms() const { return seconds.empty() ? 0 : std::ranges::min(seconds) * 1e3; }
   double gflops() const { return flops / median(seconds) / 1e9; }
 };
 
 struct Bench {
-  double ceiling = 0;  // FLOP/s
+  double ceiling = 0, best_ceiling = 0;  // FLOP/s
   int64_t tokens = 0, text_tokens = 0;
   Part text{"text encoding", {}}, first{"modulation, once a request", {}}, computed{"step, computed", {}},
       cached{"step, cached", {}}, predicted{"step, cached, TaylorSeer", {}}, decode{"decoding", {}};
@@ -63,8 +65,9 @@ class Ceiling {
     a_.mm(b_);
     samples_.push_back(2.0 * kSide * kSide * kSide / (seconds_now() - start));
   }
-  // The median: the best of many would be a machine that the rest of the run did not have.
+  // Medians compare with medians; the best is for a machine with busy neighbours.
   double value() const { return median({samples_.begin() + 1, samples_.end()}); }
+  double best() const { return std::ranges::max(samples_); }
 
  private:
   Tensor a_, b_;
@@ -141,6 +144,7 @@ Result<Bench> measure(const diffusion::Pipeline& pipe, const BenchOptions& o) {
   }
   TRY_VOID(profile(out, pipe, plain));
   out.ceiling = ceiling.value();
+  out.best_ceiling = ceiling.best();
 
   const int64_t scale = pipe.parts().autoencoder->space().scale, side = pipe.default_size();
   const diffusion::LatentSize size{(o.height ? o.height : side) / scale, (o.width ? o.width : side) / scale};
@@ -158,11 +162,12 @@ Result<Bench> measure(const diffusion::Pipeline& pipe, const BenchOptions& o) {
 void print(const Bench& b, const diffusion::Pipeline& pipe) {
   fmt::print("{}, {}, {} threads, {} image and {} text tokens\n", pipe.parts().name,
              dtype_name(pipe.parts().denoiser->dtype()), device::threads(), b.tokens, b.text_tokens);
-  fmt::print("ceiling: {:.0f} GFLOP/s (a product of {} x {} in the same run)\n\n", b.ceiling / 1e9, kSide, kSide);
-  fmt::print("{:<28}{:>10}{:>10}{:>11}{:>12}{:>11}{:>9}\n", "part", "ms", "GFLOP", "GFLOP/s", "of ceiling", "weights",
-             "GB/s");
+  fmt::print("ceiling: {:.0f} GFLOP/s, best {:.0f} (a product of {} x {} in the same run)\n\n", b.ceiling / 1e9,
+             b.best_ceiling / 1e9, kSide, kSide);
+  fmt::print("{:<28}{:>10}{:>10}{:>10}{:>11}{:>12}{:>11}{:>9}\n", "part", "ms", "best", "GFLOP", "GFLOP/s",
+             "of ceiling", "weights", "GB/s");
   for (const Part* p : b.parts()) {
-    fmt::print("{:<28}{:>10.2f}", p->name, p->ms());
+    fmt::print("{:<28}{:>10.2f}{:>10.2f}", p->name, p->ms(), p->best_ms());
     if (p->flops > 0)
       fmt::print("{:>10.3f}{:>11.0f}{:>11.0f}%", p->flops / 1e9, p->gflops(), 100 * p->gflops() * 1e9 / b.ceiling);
     if (p->weight_bytes > 0)
@@ -185,11 +190,15 @@ void print(const Bench& b, const diffusion::Pipeline& pipe) {
 Json to_json(const Bench& b, const diffusion::Pipeline& pipe) {
   Json::Array parts, operations;
   for (const Part* p : b.parts()) {
-    Json item(Json::Object{{"part", p->name}, {"ms", p->ms()}, {"samples", static_cast<int64_t>(p->seconds.size())}});
+    Json item(Json::Object{{"part", p->name},
+                           {"ms", p->ms()},
+                           {"best_ms", p->best_ms()},
+                           {"samples", static_cast<int64_t>(p->seconds.size())}});
     if (p->flops > 0) {
       item.set("flops", p->flops);
       item.set("gflops_per_s", p->gflops());
       item.set("share_of_ceiling", p->gflops() * 1e9 / b.ceiling);
+      item.set("share_of_ceiling_best", p->flops / p->best_ms() * 1e3 / b.best_ceiling);
     }
     if (p->weight_bytes > 0) item.set("weight_bytes", p->weight_bytes);
     parts.push_back(std::move(item));
@@ -197,10 +206,15 @@ Json to_json(const Bench& b, const diffusion::Pipeline& pipe) {
   for (const auto& [name, row] : b.operations)
     operations.push_back(Json::Object{
         {"operation", name}, {"ms", row.seconds * 1e3}, {"calls", row.calls}, {"weight_bytes", row.weight_bytes}});
-  return Json::Object{{"model", pipe.parts().name},         {"dtype", dtype_name(pipe.parts().denoiser->dtype())},
-                      {"threads", device::threads()},       {"image_tokens", b.tokens},
-                      {"text_tokens", b.text_tokens},       {"ceiling_gflops_per_s", b.ceiling / 1e9},
-                      {"parts", std::move(parts)},          {"profiled_step_ms", b.whole.seconds * 1e3},
+  return Json::Object{{"model", pipe.parts().name},
+                      {"dtype", dtype_name(pipe.parts().denoiser->dtype())},
+                      {"threads", device::threads()},
+                      {"image_tokens", b.tokens},
+                      {"text_tokens", b.text_tokens},
+                      {"ceiling_gflops_per_s", b.ceiling / 1e9},
+                      {"best_ceiling_gflops_per_s", b.best_ceiling / 1e9},
+                      {"parts", std::move(parts)},
+                      {"profiled_step_ms", b.whole.seconds * 1e3},
                       {"operations", std::move(operations)}};
 }
 

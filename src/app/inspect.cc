@@ -17,7 +17,8 @@ struct InspectOptions {
   std::string json;
 
   void fields(auto& f) {
-    f("tensors", tensors, "list every tensor: name, dtype, shape, bytes")("json", json, "all of it as JSON");
+    f("tensors", tensors, "list every tensor: name, dtype, shape, bytes");
+    f("json", json, "all of it as JSON");
   }
 };
 

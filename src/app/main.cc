@@ -9,8 +9,6 @@
 
 namespace cairn::app {
 
-std::atomic<bool> interrupted{false};
-
 namespace {
 
 struct Command {

@@ -11,7 +11,12 @@
 #include "app/commands.h"
 
 namespace cairn::app {
+
+std::atomic<bool> interrupted{false};
+
 namespace {
+
+constexpr double kLogSeconds = 5;  // between lines of progress in a log
 
 class Stopwatch {
  public:
@@ -62,7 +67,7 @@ Progress::~Progress() {
 
 OnStep Progress::listener(std::string label) {
   if (quiet_) return {};
-  return [this, label = std::move(label), total = 0.0](const diffusion::Generation& g, double seconds) mutable {
+  return [this, label = std::move(label), total = 0.0, said = 0.0](const diffusion::Generation& g, double seconds) mutable {
     total += seconds;
     const double left = total / static_cast<double>(g.step()) * static_cast<double>(g.steps() - g.step());
     const std::string trace = trace_of(g.cache().stats(), g.step());
@@ -72,7 +77,8 @@ OnStep Progress::listener(std::string label) {
       fmt::print(stderr, "\r{} {}{:{}} {}/{} {:.1f} s left ", label, bar, "", g.steps() - g.step(), g.step(), g.steps(), left);
       open_ = !g.done();
       if (g.done()) fmt::print(stderr, "\r{} {} {}/{} {:.2f} s      \n", label, bar, g.step(), g.steps(), total);
-    } else if (g.done() || left > 5) {  // a log wants lines while there is something to wait for, and one at the end
+    } else if (g.done() || total - said > kLogSeconds) {
+      said = total;
       fmt::print(stderr, "{} {} {}/{} {:.2f} s, {:.1f} s left\n", label, bar, g.step(), g.steps(), total, left);
     }
     std::fflush(stderr);

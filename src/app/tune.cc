@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include "app/commands.h"
@@ -34,23 +35,24 @@ struct TuneOptions {
   bool quick = false, quiet = false;
 
   void fields(auto& f) {
-    f("psnr", psnr, "wanted picture: the fastest configuration with at least so many dB is printed", between(0, 99));
-    f("speedup", speedup, "wanted speed: the best configuration that is at least so many times faster is printed",
+    f("psnr", psnr, "wanted picture: prints the fastest configuration of at least so many dB", between(0, 99));
+    f("speedup", speedup, "wanted speed: prints the best configuration at least so many times faster",
       between(1, 1000));
     f("output", output, "write that configuration to a file for --config");
-    f("quick", quick, "try a tenth of the configurations on one prompt")(
-        "time_limit", time_limit, "seconds after which nothing new is started", between(1, 1e6));
-    f("prompts", prompts, "file with a prompt a line; three of our own without")(
-        "seed", seed, "of the first prompt; the next ones count on", between(0, 9e15));
+    f("quick", quick, "try a tenth of the configurations on one prompt");
+    f("time_limit", time_limit, "seconds after which nothing new is started", between(1, 1e6));
+    f("prompts", prompts, "file with a prompt a line; three of our own without");
+    f("seed", seed, "of the first prompt; the next ones count on", between(0, 9e15));
     f("num_inference_steps", steps, "denoising steps", alias({"steps"}).between(2, 10000));
-    f("height", height, "pixels; 0: the model's own", between(0, 16384))("width", width, "pixels; 0: the model's own",
-                                                                         between(0, 16384));
+    f("height", height, "pixels; 0: the model's own", between(0, 16384));
+    f("width", width, "pixels; 0: the model's own", between(0, 16384));
     f("text_length", text_length, "tokens of the second text encoder; 0: its own limit", between(0, 512));
     f("guidance_scale", guidance_scale, "of guidance-distilled models", between(0, 1000));
-    f("true_cfg_scale", true_cfg_scale, "classifier-free guidance", between(0, 1000))("negative_prompt",
-                                                                                      negative_prompt, "for it");
-    f("json", json, "everything that was measured, as JSON")("plot", plot, "speed against PSNR, as an SVG file")(
-        "quiet", quiet, "no progress line");
+    f("true_cfg_scale", true_cfg_scale, "classifier-free guidance", between(0, 1000));
+    f("negative_prompt", negative_prompt, "what should not be there, with --true-cfg-scale above 1");
+    f("json", json, "everything that was measured, as JSON");
+    f("plot", plot, "speed against PSNR, as an SVG file");
+    f("quiet", quiet, "no progress line");
   }
 };
 
@@ -267,6 +269,10 @@ Result<int> tune(const Arguments& args) {
       return invalid("the model is given twice: " + o.model[0] + " and --model-path " + model.model_path);
     model.model_path = o.model[0];
   }
+  for (const auto& path : {o.output, o.json, o.plot})  // before the work, not after it
+    if (const auto folder = std::filesystem::path(path).parent_path();
+        !folder.empty() && !std::filesystem::is_directory(folder))
+      return invalid("cannot write " + path + ": there is no folder " + folder.string());
   const auto prompts = TRY(prompts_of(o));
   const auto pipe = TRY(load_model(model, o.quiet));
 

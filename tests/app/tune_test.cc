@@ -10,8 +10,6 @@
 
 namespace cairn::app {
 
-std::atomic<bool> interrupted{false};  // the program's main.cc has it, and run.cc asks for it
-
 namespace {
 
 using testing::ElementsAre;

@@ -70,7 +70,7 @@ Tensor norm_modulate(const Tensor& x, const Tensor& modulation, int64_t shift, i
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal, double scale) {
   // Above this many keys, libtorch's blocked kernel is faster.
-  constexpr int64_t kMaxKeys = 1024;
+  constexpr int64_t kMaxKeys = 8192;
   const auto type = type_of(q.scalar_type());
   const auto fits = [&](const Tensor& t) { return t.dim() == 4 && t.scalar_type() == q.scalar_type() && t.stride(3) == 1; };
   const int64_t keys = k.size(1), d = q.size(3);

@@ -66,36 +66,45 @@ struct Layers {
 void linear_bench(benchmark::State& state, Dtype dtype, int64_t rows, int64_t in, int64_t out) {
   const Layers w(out, in, dtype);
   const Tensor x = numbers({1, rows, in}, dtype);
-  measure(state, 2.0 * static_cast<double>(rows * in * out), dtype, [&](int i) { linear(x, w[i], Activation::kGeluTanh, dtype); },
-          [&](int i) { at::linear(x, w[i].weight(), w[i].bias()); });
+  measure(
+      state, 2.0 * static_cast<double>(rows * in * out), dtype,
+      [&](int i) { linear(x, w[i], Activation::kGeluTanh, dtype); },
+      [&](int i) { at::linear(x, w[i].weight(), w[i].bias()); });
 }
 
 void add_bench(benchmark::State& state, Dtype dtype, int64_t rows, int64_t in, int64_t out) {
   const Layers w(out, in, dtype);
-  const Tensor x = numbers({1, rows, in}, dtype), residual = numbers({1, rows, out}, kF32), gates = numbers({1, 6, out}, kF32);
-  measure(state, 2.0 * static_cast<double>(rows * in * out), dtype, [&](int i) { linear_add(residual, x, w[i], gates, 2); },
-          [&](int i) { at::linear(x, w[i].weight(), w[i].bias()); });
+  const Tensor x = numbers({1, rows, in}, dtype), residual = numbers({1, rows, out}, kF32),
+               gates = numbers({1, 6, out}, kF32);
+  measure(
+      state, 2.0 * static_cast<double>(rows * in * out), dtype, [&](int i) { linear_add(residual, x, w[i], gates, 2); },
+      [&](int i) { at::linear(x, w[i].weight(), w[i].bias()); });
 }
 
 void qkv_bench(benchmark::State& state, Dtype dtype, int64_t rows, int64_t width, int64_t d) {
   const Layers q(width, width, dtype), k(width, width, dtype), v(width, width, dtype);
   const Tensor x = numbers({1, rows, width}, dtype), norm = numbers({d}, dtype), rope = numbers({2, rows, d}, kF32);
   const auto streams = [&](int i) { return std::vector<QkvStream>{{x, q[i], k[i], v[i], norm, norm}}; };
-  measure(state, 6.0 * static_cast<double>(rows * width * width), dtype, [&](int i) { qkv(streams(i), rope, d, 1e-6); },
-          [&](int i) { qkv.reference()(streams(i), rope, d, 1e-6); });
+  measure(
+      state, 6.0 * static_cast<double>(rows * width * width), dtype, [&](int i) { qkv(streams(i), rope, d, 1e-6); },
+      [&](int i) { qkv.reference()(streams(i), rope, d, 1e-6); });
 }
 
 void attention_bench(benchmark::State& state, Dtype dtype, int64_t tokens, int64_t heads, int64_t d) {
   const Tensor q = numbers({1, tokens, heads, d}, dtype);
-  measure(state, 4.0 * static_cast<double>(tokens * tokens * heads * d), dtype, [&](int) { attention(q, q, q, {}, false, 0.125); },
-          [&](int) { attention.reference()(q, q, q, {}, false, 0.125); });
+  measure(
+      state, 4.0 * static_cast<double>(tokens * tokens * heads * d), dtype,
+      [&](int) { attention(q, q, q, {}, false, 0.125); },
+      [&](int) { attention.reference()(q, q, q, {}, false, 0.125); });
 }
 
 // No products: GFLOPs counts 8 per element.
 void norm_bench(benchmark::State& state, Dtype dtype, int64_t rows, int64_t width) {
   const Tensor x = numbers({1, rows, width}, kF32), modulation = numbers({1, 6, width}, kF32);
-  measure(state, 8.0 * static_cast<double>(rows * width), dtype, [&](int) { norm_modulate(x, modulation, 0, 1, 1e-6, dtype); },
-          [&](int) { norm_modulate.reference()(x, modulation, 0, 1, 1e-6, dtype); });
+  measure(
+      state, 8.0 * static_cast<double>(rows * width), dtype,
+      [&](int) { norm_modulate(x, modulation, 0, 1, 1e-6, dtype); },
+      [&](int) { norm_modulate.reference()(x, modulation, 0, 1, 1e-6, dtype); });
 }
 
 template <class... Args>
@@ -103,16 +112,31 @@ void add(const std::string& name, void (*f)(benchmark::State&, Dtype, Args...), 
   for (Dtype dtype : {kF32, kBF16}) {
     std::string full = name;
     ((full += "/" + std::to_string(args)), ...);
-    benchmark::RegisterBenchmark((full + "/" + dtype_name(dtype)).c_str(), [=](benchmark::State& s) { f(s, dtype, args...); })
-        ->UseManualTime()->MinTime(0.3)->Unit(benchmark::kMicrosecond);
+    benchmark::RegisterBenchmark((full + "/" + dtype_name(dtype)).c_str(),
+                                 [=](benchmark::State& s) { f(s, dtype, args...); })
+        ->UseManualTime()
+        ->MinTime(0.3)
+        ->Unit(benchmark::kMicrosecond);
   }
 }
 
 using I = int64_t;
 void add_all() {
-  for (auto [rows, in, out] : {std::array<I, 3>{32, 256, 1024}, {64, 256, 1024}, {96, 256, 1024}, {96, 1280, 256}, {64, 1024, 256},
-                               {1, 64, 64}, {1, 256, 15360}, {4, 256, 15360}, {1, 3072, 18432}, {1024, 256, 1792}, {512, 3072, 3072},
-                               {1536, 3072, 3072}, {1536, 3072, 12288}, {1536, 12288, 3072}, {4608, 3072, 12288}}) {
+  for (auto [rows, in, out] : {std::array<I, 3>{32, 256, 1024},
+                               {64, 256, 1024},
+                               {96, 256, 1024},
+                               {96, 1280, 256},
+                               {64, 1024, 256},
+                               {1, 64, 64},
+                               {1, 256, 15360},
+                               {4, 256, 15360},
+                               {1, 3072, 18432},
+                               {1024, 256, 1792},
+                               {512, 3072, 3072},
+                               {1536, 3072, 3072},
+                               {1536, 3072, 12288},
+                               {1536, 12288, 3072},
+                               {4608, 3072, 12288}}) {
     add<I, I, I>("linear", linear_bench, rows, in, out);
     if (rows > 4) add<I, I, I>("linear_add", add_bench, rows, in, out);
   }

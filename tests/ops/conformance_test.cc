@@ -18,8 +18,8 @@ double distance(const Tensor& a, const Tensor& b) {
 
 namespace {
 
-constexpr Activation kActivations[] = {Activation::kNone, Activation::kGelu, Activation::kGeluTanh, Activation::kQuickGelu,
-                                       Activation::kSilu};
+constexpr Activation kActivations[] = {Activation::kNone, Activation::kGelu, Activation::kGeluTanh,
+                                       Activation::kQuickGelu, Activation::kSilu};
 
 class Conformance : public testing::TestWithParam<std::tuple<std::string_view, Dtype>> {
  protected:
@@ -40,8 +40,9 @@ class Conformance : public testing::TestWithParam<std::tuple<std::string_view, D
 struct Shape {
   int64_t n, t, in, out;
 };
-constexpr Shape kShapes[] = {{1, 1, 256, 512},  {1, 3, 64, 64},    {2, 5, 7, 3},     {3, 32, 256, 768},  {1, 97, 130, 200},
-                             {2, 13, 255, 65},  {1, 64, 1024, 256}, {1, 200, 33, 70}, {1, 110, 3200, 128}, {2, 1, 16, 1}};
+constexpr Shape kShapes[] = {{1, 1, 256, 512},    {1, 3, 64, 64},   {2, 5, 7, 3},       {3, 32, 256, 768},
+                             {1, 97, 130, 200},   {2, 13, 255, 65}, {1, 64, 1024, 256}, {1, 200, 33, 70},
+                             {1, 110, 3200, 128}, {2, 1, 16, 1}};
 
 TEST_P(Conformance, LinearIsTheReference) {
   for (const Shape& s : kShapes)
@@ -82,7 +83,8 @@ TEST_P(Conformance, LinearAddIsTheReference) {
         const Weight w = weight(s.out, s.in);
         const Tensor y = linear_add(residual, x, w, modulation, 2);
         EXPECT_EQ(y.scalar_type(), stream);
-        EXPECT_LT(distance(y, reference::linear_add(doubled(residual), doubled(x), doubled(w), doubled(modulation), 2)), tolerance())
+        EXPECT_LT(distance(y, reference::linear_add(doubled(residual), doubled(x), doubled(w), doubled(modulation), 2)),
+                  tolerance())
             << s.n << "x" << s.t << "x" << s.in << "x" << s.out;
       }
 }
@@ -92,8 +94,9 @@ TEST_P(Conformance, LinearGluIsTheReference) {
     for (Activation act : kActivations) {
       const Tensor x = make({s.n, s.t, s.in});
       const Weight gate = weight(s.out, s.in, false), up = weight(s.out, s.in, false);
-      EXPECT_LT(distance(linear_glu(x, gate, up, act), reference::linear_glu(doubled(x), doubled(gate), doubled(up), act)),
-                2 * tolerance())
+      EXPECT_LT(
+          distance(linear_glu(x, gate, up, act), reference::linear_glu(doubled(x), doubled(gate), doubled(up), act)),
+          2 * tolerance())
           << s.t << "x" << s.in << "x" << s.out;
     }
 }
@@ -105,7 +108,9 @@ TEST_P(Conformance, NormsAreTheReference) {
         const Tensor x = (make({2, 9, width}) * 3.0 + 1.0).narrow(1, 1, 7);
         const Tensor w = weighted ? make({width}) : Tensor(), b = weighted ? random({width}, kF32, 3) : Tensor();
         if (width > 1) {
-          EXPECT_LT(distance(layer_norm(x, w, b, 1e-6, out), reference::layer_norm(doubled(x), doubled(w), doubled(b), 1e-6, kF64)), tolerance())
+          EXPECT_LT(distance(layer_norm(x, w, b, 1e-6, out),
+                             reference::layer_norm(doubled(x), doubled(w), doubled(b), 1e-6, kF64)),
+                    tolerance())
               << width;
           const Tensor modulation = random({2, 6, width}, kF32, 4);
           EXPECT_LT(distance(norm_modulate(x, modulation, 3, 1, 1e-6, out),
@@ -113,7 +118,9 @@ TEST_P(Conformance, NormsAreTheReference) {
                     tolerance())
               << width;
         }
-        EXPECT_LT(distance(rms_norm(x, w, 1e-6, out), reference::rms_norm(doubled(x), doubled(w), 1e-6, kF64)), tolerance()) << width;
+        EXPECT_LT(distance(rms_norm(x, w, 1e-6, out), reference::rms_norm(doubled(x), doubled(w), 1e-6, kF64)),
+                  tolerance())
+            << width;
       }
 }
 
@@ -127,7 +134,8 @@ TEST_P(Conformance, QkvIsTheReference) {
         for (int i = 0; i < 6; ++i) w.push_back(weight(heads * d, width)), w64.push_back(doubled(w.back()));
         std::vector<QkvStream> s, s64;
         const auto add = [&](int64_t tokens, size_t first) {
-          const Tensor x = make({2, tokens, width}), qn = normed ? make({d}) : Tensor(), kn = normed ? make({d}) : Tensor();
+          const Tensor x = make({2, tokens, width}), qn = normed ? make({d}) : Tensor(),
+                       kn = normed ? make({d}) : Tensor();
           s.push_back({x, w[first], w[first + 1], w[first + 2], qn, kn});
           s64.push_back({doubled(x), w64[first], w64[first + 1], w64[first + 2], doubled(qn), doubled(kn)});
         };
@@ -143,7 +151,7 @@ TEST_P(Conformance, QkvIsTheReference) {
 struct Heads {
   int64_t n, t, s, h, d;
 };
-constexpr Heads kHeads[] = {{1, 96, 96, 4, 64}, {2, 1, 1, 1, 16},   {1, 77, 77, 3, 64},  {3, 5, 33, 2, 48},
+constexpr Heads kHeads[] = {{1, 96, 96, 4, 64},  {2, 1, 1, 1, 16},    {1, 77, 77, 3, 64}, {3, 5, 33, 2, 48},
                             {1, 13, 200, 3, 80}, {1, 65, 65, 2, 128}, {2, 31, 63, 5, 32}, {1, 300, 300, 1, 256}};
 
 TEST_P(Conformance, AttentionIsTheReference) {
@@ -151,7 +159,8 @@ TEST_P(Conformance, AttentionIsTheReference) {
     for (bool causal : {false, true})
       for (bool biased : {false, true}) {
         if (causal && (s.t != s.s || biased)) continue;  // the reference takes one or the other
-        const Tensor joined = make({s.n, s.t, 2, s.h, s.d}), k = make({s.n, s.s, s.h, s.d}), v = make({s.n, s.s, s.h, s.d});
+        const Tensor joined = make({s.n, s.t, 2, s.h, s.d}), k = make({s.n, s.s, s.h, s.d}),
+                     v = make({s.n, s.s, s.h, s.d});
         const Tensor q = joined.select(2, 1), bias = biased ? random({1, s.h, s.t, s.s}, kF32, 9) : Tensor();
         const double scale = 1 / std::sqrt(static_cast<double>(s.d));
         EXPECT_LT(distance(attention(q, k, v, bias, causal, scale),
@@ -166,15 +175,18 @@ TEST_P(Conformance, AttentionBiasMayMaskKeysAndBroadcast) {
   Tensor bias = zeros({2, 1, 1, 40}, kF32);
   bias.narrow(0, 1, 1).narrow(3, 25, 15).fill_(-INFINITY);
   const Tensor y = attention(q, k, v, bias, false, 0.125);
-  const Tensor alone = attention(q.narrow(0, 1, 1), k.narrow(0, 1, 1).narrow(1, 0, 25), v.narrow(0, 1, 1).narrow(1, 0, 25), {}, false, 0.125);
+  const Tensor alone = attention(q.narrow(0, 1, 1), k.narrow(0, 1, 1).narrow(1, 0, 25),
+                                 v.narrow(0, 1, 1).narrow(1, 0, 25), {}, false, 0.125);
   EXPECT_LT(distance(y.narrow(0, 1, 1), alone), 1e-6);
 }
 
 TEST_P(Conformance, RowsDoNotDependOnTheirBatch) {
   const Weight w = weight(768, 512);
-  const Tensor x = make({3, 43, 512}), modulation = random({3, 2, 768}, kF32, 1), stream = random({3, 43, 768}, kF32, 2);
+  const Tensor x = make({3, 43, 512}), modulation = random({3, 2, 768}, kF32, 1),
+               stream = random({3, 43, 768}, kF32, 2);
   const Tensor y = linear_add(stream, x, w, modulation, 1), h = linear(x, w, Activation::kGelu, dtype());
-  const Tensor a = attention(x.unflatten(-1, {8, 64}), x.unflatten(-1, {8, 64}), x.unflatten(-1, {8, 64}), {}, false, 0.1);
+  const Tensor a =
+      attention(x.unflatten(-1, {8, 64}), x.unflatten(-1, {8, 64}), x.unflatten(-1, {8, 64}), {}, false, 0.1);
   for (int64_t i = 0; i < 3; ++i) {
     const auto row = [&](const Tensor& t) { return t.narrow(0, i, 1); };
     const Tensor heads = row(x).unflatten(-1, {8, 64});
@@ -198,7 +210,13 @@ TEST_P(Conformance, NansAndInfinitiesStayVisible) {
     }
     EXPECT_TRUE(layer_norm(x, {}, {}, 1e-6, dtype()).select(1, 3).isnan().all().item().toBool());
     const Tensor h = x.unflatten(-1, {1, 64});
-    EXPECT_TRUE(attention(h, make({1, 8, 1, 64}), make({1, 8, 1, 64}), {}, false, 1).select(1, 3).isnan().all().item().toBool() || std::isinf(bad));
+    EXPECT_TRUE(attention(h, make({1, 8, 1, 64}), make({1, 8, 1, 64}), {}, false, 1)
+                    .select(1, 3)
+                    .isnan()
+                    .all()
+                    .item()
+                    .toBool() ||
+                std::isinf(bad));
   }
 }
 
@@ -219,7 +237,8 @@ TEST_P(Conformance, ThreadsMayCallAtOnce) {
 std::string name(const testing::TestParamInfo<std::tuple<std::string_view, Dtype>>& info) {
   return std::string(std::get<0>(info.param)) + "_" + dtype_name(std::get<1>(info.param));
 }
-INSTANTIATE_TEST_SUITE_P(Cpu, Conformance, testing::Combine(testing::ValuesIn(cpu::usable_isas()), testing::Values(kF32, kBF16)), name);
+INSTANTIATE_TEST_SUITE_P(Cpu, Conformance,
+                         testing::Combine(testing::ValuesIn(cpu::usable_isas()), testing::Values(kF32, kBF16)), name);
 
 TEST(Isa, UnknownNamesAreRefusedWithTheKnownOnes) {
   const auto r = cpu::use_isa("mmx");

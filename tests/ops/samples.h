@@ -7,7 +7,9 @@ namespace cairn::ops {
 inline constexpr Dtype kF64 = c10::ScalarType::Double;
 
 // Normal numbers; the same for the same seed, whatever the dtype.
-inline Tensor random(at::IntArrayRef shape, Dtype dtype, uint64_t seed) { return Noise(seed).normal(shape, kF32).to(dtype); }
+inline Tensor random(at::IntArrayRef shape, Dtype dtype, uint64_t seed) {
+  return Noise(seed).normal(shape, kF32).to(dtype);
+}
 
 inline Weight random_weight(int64_t out, int64_t in, Dtype dtype, uint64_t seed, bool bias = true) {
   const Tensor w = (random({out, in}, kF32, seed) * (1 / std::sqrt(static_cast<double>(in)))).to(dtype);

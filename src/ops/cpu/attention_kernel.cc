@@ -43,7 +43,8 @@ class Head {
   explicit Head(const Attention& a)
       : a_(a), key_panels_((a.keys + kPanel - 1) / kPanel), score_pitch_(key_panels_ * kPanel) {
     const int64_t d = a.head_dim, values = score_pitch_ * d * sizeof(Input);
-    auto* memory = static_cast<char*>(scratch(2 * values + kBlockRows * (score_pitch_ * (4 + sizeof(Input)) + d * (4 + sizeof(Input)))));
+    auto* memory = static_cast<char*>(
+        scratch(2 * values + kBlockRows * (score_pitch_ * (4 + sizeof(Input)) + d * (4 + sizeof(Input)))));
     const auto take = [&](int64_t bytes) { return std::exchange(memory, memory + bytes); };
     keys_ = reinterpret_cast<Input*>(take(values));
     values_ = reinterpret_cast<Input*>(take(values));
@@ -93,7 +94,8 @@ class Head {
     for (int r = 0; r < R; ++r) q[r] = query(token + r, r);
     for (int64_t key = 0; key < seen; key += kPanel) {
       const int64_t columns = lesser((seen - key + 15) / 16 * 16, kPanel);
-      multiply<L, R>(q, reinterpret_cast<const uint32_t*>(keys_ + key * d), kPanel, lanes, columns, scores_ + key, score_pitch_);
+      multiply<L, R>(q, reinterpret_cast<const uint32_t*>(keys_ + key * d), kPanel, lanes, columns, scores_ + key,
+                     score_pitch_);
     }
     float total[R];
     for (int r = 0; r < R; ++r) total[r] = soften(token + r, r, seen);
@@ -121,7 +123,8 @@ class Head {
   // Scores of one query to weights that are not yet divided by their sum, which is returned.
   float soften(int64_t token, int r, int64_t seen) {
     float* scores = scores_ + r * score_pitch_;
-    const float* bias = a_.bias ? a_.bias + batch_ * a_.bias_batch + head_ * a_.bias_head + token * a_.bias_token : nullptr;
+    const float* bias =
+        a_.bias ? a_.bias + batch_ * a_.bias_batch + head_ * a_.bias_head + token * a_.bias_token : nullptr;
     const int64_t own = a_.causal ? lesser(seen, token + 1) : seen;
     const float never = -__builtin_inff();
     f32v top = splat(never);
@@ -173,9 +176,12 @@ void run(const Attention& a, Worker worker) {
 }  // namespace
 
 void attention(const Attention& a, Worker worker) {
-  if (a.type == Type::kF32) run<float, SingleLane>(a, worker);
-  else if (kHasBf16) run<bf16, std::conditional_t<kHasBf16, PairLane, SingleLane>>(a, worker);
-  else run<bf16, SingleLane>(a, worker);
+  if (a.type == Type::kF32)
+    run<float, SingleLane>(a, worker);
+  else if (kHasBf16)
+    run<bf16, std::conditional_t<kHasBf16, PairLane, SingleLane>>(a, worker);
+  else
+    run<bf16, SingleLane>(a, worker);
 }
 
 }  // namespace cairn::ops::cpu::CAIRN_ISA

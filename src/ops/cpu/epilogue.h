@@ -92,9 +92,12 @@ inline void finish(const Epilogue& e, const Place& at, int rows, const float* y,
   with_type(e.out.type, [&](auto value) {
     using T = decltype(value);
     switch (e.kind) {
-      case Epilogue::kActivate: return finish_activate<T>(e, at, rows, y, pitch, first);
-      case Epilogue::kAdd: return finish_add<T>(e, at, rows, y, pitch, first);
-      case Epilogue::kGlu: return finish_glu<T>(e, at, rows, y, pitch, first / 2);
+      case Epilogue::kActivate:
+        return finish_activate<T>(e, at, rows, y, pitch, first);
+      case Epilogue::kAdd:
+        return finish_add<T>(e, at, rows, y, pitch, first);
+      case Epilogue::kGlu:
+        return finish_glu<T>(e, at, rows, y, pitch, first / 2);
       case Epilogue::kHeads:
         return finish_heads<T>(e, at, rows, y, pitch, first, lesser(panels * kPanel, e.out.width - first));
     }

@@ -8,11 +8,19 @@
 
 namespace cairn::ops::cpu {
 #if defined(__x86_64__)
-namespace avx512bf16 { extern const Kernels kernels; }
-namespace avx512 { extern const Kernels kernels; }
-namespace avx2 { extern const Kernels kernels; }
+namespace avx512bf16 {
+extern const Kernels kernels;
+}
+namespace avx512 {
+extern const Kernels kernels;
+}
+namespace avx2 {
+extern const Kernels kernels;
+}
 #endif
-namespace baseline { extern const Kernels kernels; }
+namespace baseline {
+extern const Kernels kernels;
+}
 
 namespace {
 
@@ -41,7 +49,8 @@ Result<const Kernels*> find(std::string_view name) {
   for (const Variant& v : variants()) {
     if (v.kernels->isa == name) {
       if (v.usable) return v.kernels;
-      return invalid("this processor does not run " + std::string(name) + " kernels: leave CAIRN_ISA unset to get the best ones it runs");
+      return invalid("this processor does not run " + std::string(name) +
+                     " kernels: unset CAIRN_ISA to get the best it runs");
     }
     known += (known.empty() ? "" : ", ") + std::string(v.kernels->isa);
   }

@@ -39,11 +39,11 @@ struct Epilogue {
   enum Kind : uint8_t { kActivate, kAdd, kGlu, kHeads } kind = kActivate;
   Act act = Act::kNone;
   Rows out;
-  Rows residual;                            // kAdd, in the type of `out`
-  const float* gate = nullptr;              // kAdd: (batches, out), or null for 1
-  int64_t gate_stride = 0;                  // from batch to batch
-  int64_t head_dim = 0;                     // kHeads: RMS norm over this many columns when `norm`, then rotation
-  const float* norm = nullptr;              // (head_dim)
+  Rows residual;                               // kAdd, in the type of `out`
+  const float* gate = nullptr;                 // kAdd: (batches, out), or null for 1
+  int64_t gate_stride = 0;                     // from batch to batch
+  int64_t head_dim = 0;                        // kHeads: RMS norm over this many columns when `norm`, then rotation
+  const float* norm = nullptr;                 // (head_dim)
   const float *cos = nullptr, *sin = nullptr;  // (tokens, head_dim) of this product's first token on, or null
   float eps = 0;
 };

@@ -27,7 +27,8 @@ class Inputs {
     for (const Tensor& t : x) {
       const auto rows = rows_of(t);
       if (!rows) return false;
-      check(t.size(-2) == tokens && (t.dim() == 3 ? t.size(0) : 1) == batches, "inputs of one product have the same rows");
+      check(t.size(-2) == tokens && (t.dim() == 3 ? t.size(0) : 1) == batches,
+            "inputs of one product have the same rows");
       parts[count++] = *rows;
       width += rows->width;
     }
@@ -46,7 +47,8 @@ class Inputs {
     const Type type = *type_of(w.dtype());
     const Type read = kernels().bf16 ? type : Type::kF32;
     bool fits = true;
-    for (int64_t i = 0; i < count; ++i) fits &= parts[i].type == read && (type == Type::kF32 || parts[i].width % 2 == 0);
+    for (int64_t i = 0; i < count; ++i)
+      fits &= parts[i].type == read && (type == Type::kF32 || parts[i].width % 2 == 0);
     if (fits) return;
     const int64_t padded = type == Type::kF32 ? w.in() : (w.in() + 1) / 2 * 2, size = read == Type::kF32 ? 4 : 2;
     memory_ = empty({batches, tokens, padded}, read == Type::kF32 ? kF32 : kBF16);
@@ -153,8 +155,8 @@ Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, d
   for (size_t i = 0; i < streams.size(); ++i) {
     const QkvStream& s = streams[i];
     const Dtype dtype = s.q.dtype();
-    if (s.x.dim() != 3 || s.x.scalar_type() != streams[0].x.scalar_type() || s.k.dtype() != dtype || s.v.dtype() != dtype ||
-        !inputs[i].read(s.x, s.q))
+    if (s.x.dim() != 3 || s.x.scalar_type() != streams[0].x.scalar_type() || s.k.dtype() != dtype ||
+        s.v.dtype() != dtype || !inputs[i].read(s.x, s.q))
       return give_up();
     check(s.k.in() == s.q.in() && s.v.in() == s.q.in() && s.k.out() == s.q.out() && s.v.out() == s.q.out() &&
               s.q.out() % head_dim == 0 && s.q.out() == streams[0].q.out() && s.x.size(0) == streams[0].x.size(0),
@@ -175,7 +177,8 @@ Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, d
       e.head_dim = head_dim;
       e.eps = static_cast<float>(eps);
       const Type type = *type_of(to.scalar_type());
-      e.out = {static_cast<char*>(to.mutable_data_ptr()) + first * width * to.element_size(), type, width, tokens * width, width};
+      e.out = {static_cast<char*>(to.mutable_data_ptr()) + first * width * to.element_size(), type, width,
+               tokens * width, width};
       if (norm.defined()) {
         float* copy = norms[2 * i + which].data();
         check(norm.numel() == head_dim, "the norm of a head has its width");

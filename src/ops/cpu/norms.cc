@@ -69,16 +69,20 @@ Tensor norm_modulate(const Tensor& x, const Tensor& modulation, int64_t shift, i
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal, double scale) {
-  // Above this many keys, libtorch's blocked kernel is faster.
+  // A worker lays out one head's keys and values; past this, libtorch's blocked kernel needs far less memory.
   constexpr int64_t kMaxKeys = 8192;
   const auto type = type_of(q.scalar_type());
-  const auto fits = [&](const Tensor& t) { return t.dim() == 4 && t.scalar_type() == q.scalar_type() && t.stride(3) == 1; };
+  const auto fits = [&](const Tensor& t) {
+    return t.dim() == 4 && t.scalar_type() == q.scalar_type() && t.stride(3) == 1;
+  };
   const int64_t keys = k.size(1), d = q.size(3);
   if (!type || !fits(q) || !fits(k) || !fits(v) || d % 16 || keys > kMaxKeys || keys == 0)
     return reference::attention(q, k, v, bias, causal, scale);
   check(k.sizes() == v.sizes() && k.size(0) == q.size(0) && k.size(2) == q.size(2) && k.size(3) == d,
         "queries, keys and values have the same batches, heads and width");
-  const auto heads = [](const Tensor& t) { return Attention::Heads{t.const_data_ptr(), t.stride(0), t.stride(1), t.stride(2)}; };
+  const auto heads = [](const Tensor& t) {
+    return Attention::Heads{t.const_data_ptr(), t.stride(0), t.stride(1), t.stride(2)};
+  };
   Attention a{};
   a.q = heads(q), a.k = heads(k), a.v = heads(v);
   a.type = *type;
@@ -90,7 +94,8 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
     mask = bias.to(kF32).expand({a.batches, a.heads, a.tokens, keys});
     if (mask.stride(3) > 1) mask = mask.contiguous();
     a.bias = static_cast<const float*>(mask.const_data_ptr());
-    a.bias_batch = mask.stride(0), a.bias_head = mask.stride(1), a.bias_token = mask.stride(2), a.bias_key = mask.stride(3);
+    a.bias_batch = mask.stride(0), a.bias_head = mask.stride(1), a.bias_token = mask.stride(2),
+    a.bias_key = mask.stride(3);
   }
   Tensor y = empty({a.batches, a.tokens, a.heads * d}, q.scalar_type());
   a.out = y.mutable_data_ptr();

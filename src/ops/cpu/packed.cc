@@ -33,8 +33,10 @@ void pack_panel(const Packed& to, uint32_t* panel, const char* rows, int64_t row
     for (int64_t o = 0; o < kPanel; ++o)
       for (int64_t k = first; k < std::min(first + 16, to.lanes); ++k) {
         uint32_t lane = 0;
-        if (o < count && k < whole) std::memcpy(&lane, rows + o * row_bytes + 4 * k, 4);
-        else if (o < count) std::memcpy(&lane, rows + o * row_bytes + 4 * k, 2);  // odd number of bf16 inputs
+        if (o < count && k < whole)
+          std::memcpy(&lane, rows + o * row_bytes + 4 * k, 4);
+        else if (o < count)
+          std::memcpy(&lane, rows + o * row_bytes + 4 * k, 2);  // odd number of bf16 inputs
         panel[k * kPanel + o] = lane;
       }
 }
@@ -91,7 +93,8 @@ Part part_of(const Tensor& modulation, int64_t index, int64_t batches) {
 
 float element(const Tensor& t, int64_t i) {
   const char* p = static_cast<const char*>(t.const_data_ptr()) + i * t.stride(0) * t.element_size();
-  return t.scalar_type() == kF32 ? *reinterpret_cast<const float*>(p) : static_cast<float>(*reinterpret_cast<const c10::BFloat16*>(p));
+  return t.scalar_type() == kF32 ? *reinterpret_cast<const float*>(p)
+                                 : static_cast<float>(*reinterpret_cast<const c10::BFloat16*>(p));
 }
 
 }  // namespace cairn::ops::cpu

@@ -36,7 +36,8 @@ struct Plan {
     return product.weights[1] ? 2 : lesser(members, product.weights[0]->panels() - group * members);
   }
   const uint32_t* panel(int64_t group, int64_t member) const {
-    return product.weights[1] ? product.weights[member]->panel(group) : product.weights[0]->panel(group * members + member);
+    return product.weights[1] ? product.weights[member]->panel(group)
+                              : product.weights[0]->panel(group * members + member);
   }
   const float* bias(int64_t group, int64_t member) const {
     return product.weights[1] ? product.weights[member]->bias + group * kPanel
@@ -67,7 +68,8 @@ void multiply(const Product& p, const Place& at, const uint32_t* panel, int64_t 
     int64_t start = 0;  // of the input, in lanes
     for (int64_t i = 0; i < p.input_count; ++i) {
       const Rows& x = p.inputs[i];
-      const int64_t end = start + x.width / L::kValues, from = start > first ? start : first, to = lesser(end, first + lanes);
+      const int64_t end = start + x.width / L::kValues, from = start > first ? start : first,
+                    to = lesser(end, first + lanes);
       if (from < to) {
         const Input* a[R];
 #pragma GCC unroll 8
@@ -89,10 +91,14 @@ template <class L>
 void multiply(int rows, const Product& p, const Place& at, const uint32_t* panel, int64_t first, int64_t lanes,
               const float* bias, float* y, int64_t pitch, Ahead ahead) {
   switch (rows) {
-    case 6: return multiply<L, 6>(p, at, panel, first, lanes, bias, y, pitch, ahead);
-    case 4: return multiply<L, 4>(p, at, panel, first, lanes, bias, y, pitch, ahead);
-    case 2: return multiply<L, 2>(p, at, panel, first, lanes, bias, y, pitch, ahead);
-    default: return multiply<L, 1>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+    case 6:
+      return multiply<L, 6>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+    case 4:
+      return multiply<L, 4>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+    case 2:
+      return multiply<L, 2>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+    default:
+      return multiply<L, 1>(p, at, panel, first, lanes, bias, y, pitch, ahead);
   }
 }
 
@@ -129,17 +135,18 @@ void run_group(const Plan& plan, int64_t group, int64_t begin, int64_t end, cons
       const int64_t depth = lesser(plan.block_lanes, lanes - k);
       for (int64_t m = 0; m < members; ++m) {
         const bool final = k + depth == lanes && m + 1 == members;
-        const uint32_t* next = m + 1 < members   ? plan.panel(group, m + 1) + k * kPanel
-                               : !final          ? plan.panel(group, 0) + (k + depth) * kPanel
-                               : last < end      ? plan.panel(group, 0)
-                                                 : then;
-        Prefetch prefetch(next, next ? lesser(depth, lanes) * 4 : 0, divided(last - strip, kBlockRows), depth / 4 + !(depth / 4));
+        const uint32_t* next = m + 1 < members ? plan.panel(group, m + 1) + k * kPanel
+                               : !final        ? plan.panel(group, 0) + (k + depth) * kPanel
+                               : last < end    ? plan.panel(group, 0)
+                                               : then;
+        Prefetch prefetch(next, next ? lesser(depth, lanes) * 4 : 0, divided(last - strip, kBlockRows),
+                          depth / 4 + !(depth / 4));
         for (int64_t row = strip; row < last;) {
           const int n = rows_at_once(last - row);
           Place at(p, row, n);
           float* y = keep ? sums + (row - strip) * pitch : near;
-          multiply<L>(n, p, at, plan.panel(group, m), k, depth, k ? nullptr : plan.bias(group, m), y + m * kPanel, pitch,
-                      prefetch.block());
+          multiply<L>(n, p, at, plan.panel(group, m), k, depth, k ? nullptr : plan.bias(group, m), y + m * kPanel,
+                      pitch, prefetch.block());
           if (final) finish(p.epilogue, at, n, y, pitch, group * pitch, members);
           row += n;
         }
@@ -150,14 +157,17 @@ void run_group(const Plan& plan, int64_t group, int64_t begin, int64_t end, cons
 }
 
 void run_group(const Plan& plan, int64_t group, int64_t begin, int64_t end, const uint32_t* then) {
-  if (plan.product.weights[0]->type == Type::kF32) run_group<SingleLane>(plan, group, begin, end, then);
-  else run_group<Bf16Lane>(plan, group, begin, end, then);
+  if (plan.product.weights[0]->type == Type::kF32)
+    run_group<SingleLane>(plan, group, begin, end, then);
+  else
+    run_group<Bf16Lane>(plan, group, begin, end, then);
 }
 
 // Work in one round of one product: its groups, each cut into `parts` of rows where there are few groups.
 struct Share {
   Share(const Plan& plan, int64_t round, int workers) : rows(plan.rows_in(round)) {
-    while (plan.groups * parts < 4 * workers && plan.groups * parts % workers && rows / (parts + 1) >= 2 * kBlockRows) ++parts;
+    while (plan.groups * parts < 4 * workers && plan.groups * parts % workers && rows / (parts + 1) >= 2 * kBlockRows)
+      ++parts;
     part_rows = divided(divided(rows, parts), kBlockRows) * kBlockRows;
     cost = plan.groups * plan.members * rows * plan.product.weights[0]->lanes;
   }
@@ -187,7 +197,8 @@ void products(const Product* jobs, int64_t count, Worker worker) {
       };
       for (int64_t task = 0; task < tasks; ++task) {
         if (!mine(task)) continue;
-        const int64_t group = task / share.parts, first = round * plan.round_rows, part = task % share.parts * share.part_rows;
+        const int64_t group = task / share.parts, first = round * plan.round_rows,
+                      part = task % share.parts * share.part_rows;
         if (part >= share.rows) continue;
         const bool on = share.parts == 1 && mine(task + 1);
         run_group(plan, group, first + part, first + lesser(part + share.part_rows, share.rows),

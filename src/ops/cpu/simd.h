@@ -103,14 +103,18 @@ inline f32v larger(f32v a, f32v b) { return a > b ? a : b; }
 template <int N = kLanes / 2>
 inline float sum(f32v v) {
   v += rotated<N>(v);
-  if constexpr (N == 1) return v[0];
-  else return sum<N / 2>(v);
+  if constexpr (N == 1)
+    return v[0];
+  else
+    return sum<N / 2>(v);
 }
 template <int N = kLanes / 2>
 inline float largest(f32v v) {
   v = larger(v, rotated<N>(v));
-  if constexpr (N == 1) return v[0];
-  else return largest<N / 2>(v);
+  if constexpr (N == 1)
+    return v[0];
+  else
+    return largest<N / 2>(v);
 }
 inline i32v iota() {
   i32v v;
@@ -155,18 +159,25 @@ inline f32v gelu(f32v x) {
 
 template <Act A>
 inline f32v activate(f32v x) {
-  if constexpr (A == Act::kGelu) return gelu(x);
-  else if constexpr (A == Act::kGeluTanh) return gelu_tanh(x);
-  else if constexpr (A == Act::kQuickGelu) return quick_gelu(x);
-  else if constexpr (A == Act::kSilu) return silu(x);
-  else return x;
+  if constexpr (A == Act::kGelu)
+    return gelu(x);
+  else if constexpr (A == Act::kGeluTanh)
+    return gelu_tanh(x);
+  else if constexpr (A == Act::kQuickGelu)
+    return quick_gelu(x);
+  else if constexpr (A == Act::kSilu)
+    return silu(x);
+  else
+    return x;
 }
 
 // Calls f with a value of the element type, or of the activation as a constant.
 template <class F>
 inline void with_type(Type type, F&& f) {
-  if (type == Type::kF32) f(float{});
-  else f(bf16{});
+  if (type == Type::kF32)
+    f(float{});
+  else
+    f(bf16{});
 }
 template <Act A>
 struct Constant {
@@ -175,11 +186,16 @@ struct Constant {
 template <class F>
 inline void with_activation(Act act, F&& f) {
   switch (act) {
-    case Act::kNone: return f(Constant<Act::kNone>());
-    case Act::kGelu: return f(Constant<Act::kGelu>());
-    case Act::kGeluTanh: return f(Constant<Act::kGeluTanh>());
-    case Act::kQuickGelu: return f(Constant<Act::kQuickGelu>());
-    case Act::kSilu: return f(Constant<Act::kSilu>());
+    case Act::kNone:
+      return f(Constant<Act::kNone>());
+    case Act::kGelu:
+      return f(Constant<Act::kGelu>());
+    case Act::kGeluTanh:
+      return f(Constant<Act::kGeluTanh>());
+    case Act::kQuickGelu:
+      return f(Constant<Act::kQuickGelu>());
+    case Act::kSilu:
+      return f(Constant<Act::kSilu>());
   }
 }
 

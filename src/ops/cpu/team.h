@@ -1,7 +1,5 @@
 // One parallel region per operation, on the team of pool.h.
 #pragma once
-#include <ATen/Parallel.h>
-
 #include <type_traits>
 
 #include "ops/cpu/kernels.h"
@@ -9,14 +7,15 @@
 
 namespace cairn::ops::cpu {
 
-// Multiply-adds, or a comparable amount of elementwise work, below which one thread is faster than waking others.
-inline constexpr int64_t kWorthSharing = 1 << 17;
+// How many threads an operation of this many multiply-adds, or comparable elementwise steps, is worth: this one alone
+// when it is small or runs inside a parallel region of libtorch, else at::get_num_threads().
+int threads_for(int64_t work);
 
-// Calls f(worker) on at::get_num_threads() threads, or on this one alone when the work is small or the team is taken
-// (several requests at once, or inside a parallel region of libtorch). f must not throw.
+// Calls f(worker) on as many threads, or on this one alone when the team is taken (several requests at once). f must not
+// throw.
 template <class F>
 void share(int64_t work, F&& f) {
-  const int count = work < kWorthSharing || at::in_parallel_region() ? 1 : at::get_num_threads();
+  const int count = threads_for(work);
   struct Context {
     std::remove_reference_t<F>& f;
     int count;

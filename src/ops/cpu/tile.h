@@ -24,7 +24,9 @@ using Bf16Lane = std::conditional_t<kHasBf16, PairLane, WidePairLane>;
 // Columns per tile: 6 x 4 accumulators of AVX-512's 32 registers, 6 x 2 of the 16 that the others have. A single row
 // takes all columns of a panel that registers allow, since there it is the latency of the sums that limits.
 template <int R>
-inline constexpr int kTileVectors = kLanes == 16 ? 4 : R == 1 ? 8 : 2;
+inline constexpr int kTileVectors = kLanes == 16 ? 4
+                                    : R == 1     ? 8
+                                                 : 2;
 
 // Memory that is needed soon: `lines` cache lines of it are asked for at every fourth lane, and `data` moves on.
 struct Ahead {

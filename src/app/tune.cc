@@ -170,8 +170,10 @@ class Tuner {
     for (size_t i = 0; i < measured.size(); ++i) {
       const Measured& m = measured[i];
       if (m.samples.size() < prompts || m.work() <= 1) continue;
-      const bool beaten = std::ranges::any_of(
-          measured, [&](const Measured& other) { return dominates(other, m, kScreenFaster, kScreenBetter); });
+      // By work, not by the clock: one lucky run must not push others out.
+      const bool beaten = std::ranges::any_of(measured, [&](const Measured& other) {
+        return other.work() >= m.work() * kScreenFaster && other.psnr() >= m.psnr() + kScreenBetter;
+      });
       if (!beaten && seen.insert({m.work(), m.psnr()}).second) out.push_back(i);
     }
     return out;
@@ -283,7 +285,7 @@ Result<int> tune(const Arguments& args) {
   const std::string about = describe(pipe, o);
   fmt::print("{}: {} configurations, {} on the front\n\n{}", about, tuner.measured.size(), front.size(),
              front_table(tuner.measured, front));
-  if (tuner.measured.size() < tuner.tried())
+  if (done && tuner.measured.size() < tuner.tried())
     fmt::print("\n{} of {} configurations were not reached; --time-limit gives more time.\n",
                tuner.tried() - tuner.measured.size(), tuner.tried());
   TRY_VOID(write_results(tuner, front, o, about));

@@ -15,6 +15,11 @@ double mean(const std::vector<Sample>& samples, double Sample::*what) {
   return sum / static_cast<double>(samples.size());
 }
 
+// Whether a is no slower and no worse than b, and not just the same.
+bool dominates(const Measured& a, const Measured& b) {
+  return a.speedup() >= b.speedup() && a.psnr() >= b.psnr() && (a.speedup() > b.speedup() || a.psnr() > b.psnr());
+}
+
 }  // namespace
 
 double Measured::speedup() const {
@@ -26,11 +31,6 @@ double Measured::work() const { return mean(samples, &Sample::work); }
 double Measured::psnr() const { return mean(samples, &Sample::psnr); }
 double Measured::ssim() const { return mean(samples, &Sample::ssim); }
 double Measured::worst_psnr() const { return std::ranges::min(samples, {}, &Sample::psnr).psnr; }
-
-bool dominates(const Measured& a, const Measured& b, double faster, double better) {
-  const bool at_least = a.speedup() >= b.speedup() * faster && a.psnr() >= b.psnr() + better;
-  return at_least && (a.speedup() > b.speedup() || a.psnr() > b.psnr());
-}
 
 std::vector<size_t> pareto_front(const std::vector<Measured>& all, size_t prompts) {
   const auto counts = [&](const Measured& m) { return m.samples.size() >= prompts && m.work() > 1; };

@@ -29,9 +29,6 @@ struct Measured {
   double worst_psnr() const;
 };
 
-// Whether a is no slower and no worse than b by these margins: `faster` is a factor, `better` dB.
-bool dominates(const Measured& a, const Measured& b, double faster = 1, double better = 0);
-
 // Of those that were measured on so many prompts and skip something, the ones that no other dominates, fastest last.
 // Indices into `all`.
 std::vector<size_t> pareto_front(const std::vector<Measured>& all, size_t prompts);

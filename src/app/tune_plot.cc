@@ -98,6 +98,9 @@ std::string front_svg(const std::string& title, const std::vector<Measured>& all
         x(m.speedup()), y(m.psnr()), best ? 5 : 3, colour(m.candidate.predictor), best ? 1.0 : 0.45,
         escaped(m.candidate.name), m.speedup(), m.psnr());
   }
+  for (size_t i = 0; i < front.size(); ++i)  // the numbers of the printed table
+    out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", x(all[front[i]].speedup()) + 7,
+                       y(all[front[i]].psnr()) - 6, i + 1);
   return out + "</svg>\n";
 }
 

@@ -1,6 +1,8 @@
 // Kernels of vision.h for processors: tensors to the structs of conv.h, packed filters, and the parallel regions.
 #include "ops/vision.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cmath>
 #include <optional>

@@ -38,7 +38,8 @@ Json value_of(const FieldInfo& field, const std::string& text) {
   }
   const std::string low = lower_ascii(text);
   for (const char* word : {"nan", "inf", "infinity"})
-    if (low == word || low == std::string("-") + word || low == std::string("+") + word) return Json(low[0] == 'n' || low[1] == 'n' ? std::nan("") : HUGE_VAL);
+    if (low == word || low == std::string("-") + word || low == std::string("+") + word)
+      return Json(low[0] == 'n' || low[1] == 'n' ? std::nan("") : HUGE_VAL);
   const auto number = parse_yaml(text);
   return number && number->is_number() ? *number : Json(text);
 }
@@ -81,7 +82,8 @@ void Flags::declare(const std::string& heading, FieldInfo field) {
   std::string help = field.help;
   if (!field.rule.choices.empty()) help += " {" + join(field.rule.choices, ", ") + "}";
   const bool is_switch = field.type == "bool";
-  if (!is_switch && field.fallback != "null" && field.fallback != "\"\"" && field.fallback != "[]") help += fmt::format(" (default {})", field.fallback);
+  if (!is_switch && field.fallback != "null" && field.fallback != "\"\"" && field.fallback != "[]")
+    help += fmt::format(" (default {})", field.fallback);
   CLI::Option* option = is_switch ? parser_->app.add_flag(join(names, ","), parser_->switches[field.name], help)
                                   : parser_->app.add_option(join(names, ","), parser_->texts[field.name], help);
   option->group(heading);
@@ -108,9 +110,7 @@ Result<bool> Flags::parse(const std::vector<std::string>& args) {
   } catch (const CLI::CallForHelp&) {
     fmt::print("{}", p.app.help());
     return false;
-  } catch (const CLI::ParseError& e) {
-    return invalid(e.what());
-  }
+  } catch (const CLI::ParseError& e) { return invalid(e.what()); }
   bool only_words = false;
   for (const auto& word : p.app.remaining()) {
     if (word == "--" && !only_words) {
@@ -118,7 +118,8 @@ Result<bool> Flags::parse(const std::vector<std::string>& args) {
       continue;
     }
     if (!only_words && word.size() > 1 && word[0] == '-')
-      return invalid(fmt::format("unknown flag {}{}", word.substr(0, word.find('=')), did_you_mean(word.substr(0, word.find('=')), p.known)));
+      return invalid(fmt::format("unknown flag {}{}", word.substr(0, word.find('=')),
+                                 did_you_mean(word.substr(0, word.find('=')), p.known)));
     if (!p.positional || p.positional->size() == p.positional_most)
       return invalid(fmt::format("unexpected {} \"{}\"{}", p.positional_name, word,
                                  p.positional_most == 1 ? ": a text of several words needs quotes" : ""));

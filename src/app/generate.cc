@@ -32,28 +32,40 @@ struct GenerateOptions {
   std::vector<int64_t> seed, warmup_seed;
   std::vector<double> sigmas;
   double guidance_scale = 3.5, true_cfg_scale = 1.0, strength = 0.6;
-  bool summary = false, track_memory = false, quiet = false, compare = false, grid = false, vae_tiling = false, vae_slicing = false;
+  bool summary = false, track_memory = false, quiet = false, compare = false, grid = false, vae_tiling = false,
+       vae_slicing = false;
 
   void fields(auto& f) {
-    f("prompts", prompts, "file with a prompt a line")("negative_prompt", negative_prompt, "what should not be there, with --true-cfg-scale above 1");
+    f("prompts", prompts, "file with a prompt a line")("negative_prompt", negative_prompt,
+                                                       "what should not be there, with --true-cfg-scale above 1");
     f("num_inference_steps", steps, "denoising steps", alias({"steps"}).between(1, 10000));
     f("sigmas", sigmas, "noise levels, one a step, instead of --steps");
-    f("height", height, "pixels; 0: the model's own", between(0, 16384))("width", width, "pixels; 0: the model's own", between(0, 16384));
-    f("seed", seed, "one for all pictures, or one each; random without", between(0, 9e15))("num_images", num_images, "pictures a prompt", between(1, 256));
+    f("height", height, "pixels; 0: the model's own", between(0, 16384))("width", width, "pixels; 0: the model's own",
+                                                                         between(0, 16384));
+    f("seed", seed, "one for all pictures, or one each; random without", between(0, 9e15))(
+        "num_images", num_images, "pictures a prompt", between(1, 256));
     f("guidance_scale", guidance_scale, "of guidance-distilled models", between(0, 1000));
-    f("true_cfg_scale", true_cfg_scale, "classifier-free guidance; above 1 costs a second forward a step", between(0, 1000));
-    f("text_length", text_length, "tokens of the second text encoder; 0: its own limit, 512 at most", alias({"max_sequence_length"}).between(0, 512));
-    f("image", image, "picture to start from", alias({"image_path"}))("strength", strength, "share of the steps that change it", between(0, 1));
-    f("vae_tiling", vae_tiling, "decode in tiles: less memory")("vae_slicing", vae_slicing, "decode one picture at a time");
+    f("true_cfg_scale", true_cfg_scale, "classifier-free guidance; above 1 costs a second forward a step",
+      between(0, 1000));
+    f("text_length", text_length, "tokens of the second text encoder; 0: its own limit, 512 at most",
+      alias({"max_sequence_length"}).between(0, 512));
+    f("image", image, "picture to start from", alias({"image_path"}))(
+        "strength", strength, "share of the steps that change it", between(0, 1));
+    f("vae_tiling", vae_tiling, "decode in tiles: less memory")("vae_slicing", vae_slicing,
+                                                                "decode one picture at a time");
     f("save_path", save_path, "where the picture goes: .png, .jpg or .webp; several get numbers");
-    f("grid", grid, "also join the pictures of the batch into one")("compare", compare, "also without the cache: speed-up, PSNR, SSIM, both side by side");
+    f("grid", grid, "also join the pictures of the batch into one")(
+        "compare", compare, "also without the cache: speed-up, PSNR, SSIM, both side by side");
     f("preview", preview, "save the picture as it is every N steps", between(0, 10000));
-    f("save_latents", save_latents, "final packed latents, as safetensors")("json", json, "what was done and measured, as JSON");
-    f("warmup", warmup, "runs before the measured ones", between(0, 1000))("repeat", repeat, "measured runs", between(1, 1000));
+    f("save_latents", save_latents, "final packed latents, as safetensors")("json", json,
+                                                                            "what was done and measured, as JSON");
+    f("warmup", warmup, "runs before the measured ones", between(0, 1000))("repeat", repeat, "measured runs",
+                                                                           between(1, 1000));
     f("warmup_num_inference_steps", warmup_steps, "their steps", alias({"warmup_steps"}).between(1, 10000));
     f("warmup_seed", warmup_seed, "their seed", between(0, 9e15))("warmup_prompt", warmup_prompt, "their prompt");
     f("cache_summary", summary, "print what the cache did", alias({"summary"}));
-    f("track_memory", track_memory, "print the most memory held", alias({"mem"}))("quiet", quiet, "print only where the pictures are");
+    f("track_memory", track_memory, "print the most memory held", alias({"mem"}))("quiet", quiet,
+                                                                                  "print only where the pictures are");
   }
 };
 

@@ -1,4 +1,3 @@
-#include <c10/util/Exception.h>
 #include <fmt/core.h>
 
 #include <csignal>
@@ -6,6 +5,7 @@
 
 #include "app/commands.h"
 #include "base/strings.h"
+#include "tensor/tensor.h"
 
 namespace cairn::app {
 
@@ -22,10 +22,13 @@ constexpr Command kCommands[] = {{"generate", "make pictures from text", generat
                                  {"inspect", "show what a picture or a model holds", inspect},
                                  {"bench", "measure the parts of a model", bench}};
 
+constexpr const char* kOutOfMemory = "out of memory: make smaller or fewer pictures, or use --vae-tiling";
+
 void show_commands() {
   fmt::print("Cairn makes pictures from text, and does not do work twice.\n\nUsage: cairn COMMAND [FLAGS]\n\n");
   for (const auto& c : kCommands) fmt::print("  {:<10} {}\n", c.name, c.help);
-  fmt::print("\nTry: cairn generate \"rocket on a blue background\"\n`cairn COMMAND --help` lists a command's flags.\n");
+  fmt::print(
+      "\nTry: cairn generate \"rocket on a blue background\"\n`cairn COMMAND --help` lists a command's flags.\n");
 }
 
 void on_interrupt(int) {
@@ -43,15 +46,12 @@ int run(const Command& command, const Arguments& args) {
     if (status) return *status;
     if (status.error().code == Code::kCancelled) return report(status.error().what, 130);
     return report(status.error().what, 1);
-  } catch (const Failure& e) {
-    return report(e.what(), 1);
-  } catch (const std::bad_alloc&) {
-    return report("out of memory: make smaller or fewer pictures, or use --vae-tiling", 3);
-  } catch (const c10::Error& e) {
-    const std::string what = e.what_without_backtrace();
-    const bool memory = what.find("allocate memory") != std::string::npos;
-    return report(memory ? "out of memory: make smaller or fewer pictures, or use --vae-tiling" : "tensor library: " + what.substr(0, what.find('\n')), 3);
+  } catch (const Failure& e) { return report(e.what(), 1); } catch (const std::bad_alloc&) {
+    return report(kOutOfMemory, 3);
   } catch (const std::exception& e) {
+    if (const auto tensors = cairn::tensor_error(e)) {
+      return report(tensors->out_of_memory ? kOutOfMemory : "tensor library: " + tensors->what, 3);
+    }
     return report(fmt::format("this is a defect of cairn, please report it: {}", e.what()), 70);
   }
 }
@@ -73,5 +73,7 @@ int main(int argc, char** argv) {
     if (words[0] == c.name) return run(c, Arguments(words.begin() + 1, words.end()));
     names.emplace_back(c.name);
   }
-  return report("unknown command \"" + words[0] + "\"" + cairn::did_you_mean(words[0], names) + " (cairn without arguments lists them)", 2);
+  return report("unknown command \"" + words[0] + "\"" + cairn::did_you_mean(words[0], names) +
+                    " (cairn without arguments lists them)",
+                2);
 }

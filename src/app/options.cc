@@ -19,7 +19,8 @@ Result<std::string> embedded_model(const std::string& name) {
   for (fs::path folder = program.parent_path(); folder.has_relative_path(); folder = folder.parent_path())
     for (const fs::path& at : {folder / "share" / "cairn" / "weights" / name, folder / "weights" / name})
       if (fs::exists(at, ignored)) return at.string();
-  return failure(Code::kNotFound, fmt::format("the embedded model {} is not beside the program; name one with --model-path", name));
+  return failure(Code::kNotFound,
+                 fmt::format("the embedded model {} is not beside the program; name one with --model-path", name));
 }
 
 Result<diffusion::Pipeline> load_model(const ModelOptions& options, bool quiet) {
@@ -34,14 +35,18 @@ Result<diffusion::Pipeline> load_model(const ModelOptions& options, bool quiet) 
     if (const auto at = spec.rfind(':'); at != std::string::npos) {
       const char *from = spec.data() + at + 1, *end = spec.data() + spec.size();
       const auto r = std::from_chars(from, end, lora.scale);
-      if (r.ec != std::errc() || r.ptr != end || !std::isfinite(lora.scale)) return invalid("--lora " + spec + ": the scale after the colon is no number");
+      if (r.ec != std::errc() || r.ptr != end || !std::isfinite(lora.scale))
+        return invalid("--lora " + spec + ": the scale after the colon is no number");
       lora.path = spec.substr(0, at);
     }
     load.loras.push_back(std::move(lora));
   }
-  if (!options.synthetic.empty() && !options.model_path.empty()) return invalid("--synthetic and --model-path exclude each other");
-  auto pipe = TRY(options.synthetic.empty() ? models::load_pipeline(options.model_path.empty() ? TRY(embedded_model("cairn-emoji")) : options.model_path, load)
-                                            : models::synthetic_pipeline(options.synthetic, load));
+  if (!options.synthetic.empty() && !options.model_path.empty())
+    return invalid("--synthetic and --model-path exclude each other");
+  auto pipe = TRY(options.synthetic.empty()
+                      ? models::load_pipeline(
+                            options.model_path.empty() ? TRY(embedded_model("cairn-emoji")) : options.model_path, load)
+                      : models::synthetic_pipeline(options.synthetic, load));
   if (!quiet)
     for (const auto& note : pipe.parts().notes) fmt::print(stderr, "note: {}\n", note);
   return pipe;

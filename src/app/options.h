@@ -45,14 +45,17 @@ struct CacheOptions {
     f("max_warmup_steps", warmup, "first steps, always computed", alias({"ws"}).between(0, 1e6));
     f("warmup_interval", warmup_interval, "of those, every n-th", alias({"wi"}).between(1, 1e6));
     f("max_cached_steps", max_cached, "most skipped steps; -1: any number", alias({"mc"}).between(-1, 1e6));
-    f("max_continuous_cached_steps", max_continuous, "most skipped steps in a row; -1: any number", alias({"mcc"}).between(-1, 1e6));
+    f("max_continuous_cached_steps", max_continuous, "most skipped steps in a row; -1: any number",
+      alias({"mcc"}).between(-1, 1e6));
     f("taylorseer", taylorseer, "predict skipped blocks by Taylor expansion");
     f("taylorseer_order", order, "its order", alias({"order"}).between(0, 6));
-    f("dmd", dmd, "predict skipped blocks by dynamic mode decomposition")("dmd_history", history, "computed steps it looks at", between(2, 32));
+    f("dmd", dmd, "predict skipped blocks by dynamic mode decomposition")("dmd_history", history,
+                                                                          "computed steps it looks at", between(2, 32));
     f("dmd_svd_precision", dmd_precision, "kept for its tag", alias({"dmd_svd"}).one_of({"low", "medium", "high"}));
     f("foca", foca, "predict skipped blocks with FoCa");
     f("steps_mask", steps_mask, "computed steps by a mask: medium, or what --scm says");
-    f("mask_policy", mask_policy, "the mask", alias({"scm"}).one_of({"slow", "s", "medium", "m", "fast", "f", "ultra", "u"}));
+    f("mask_policy", mask_policy, "the mask",
+      alias({"scm"}).one_of({"slow", "s", "medium", "m", "fast", "f", "ultra", "u"}));
   }
 };
 

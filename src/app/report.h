@@ -33,8 +33,8 @@ image::Metadata metadata_of(const Report& report, const diffusion::Request& requ
 
 // Prints speed-up, PSNR and SSIM of a cached run against the same without a cache, and writes the uncached picture and
 // both side by side beside `save_path`.
-Result<void> report_comparison(Report& report, const Run& cached, const Run& plain, const std::vector<double>& plain_seconds,
-                               const std::string& save_path);
+Result<void> report_comparison(Report& report, const Run& cached, const Run& plain,
+                               const std::vector<double>& plain_seconds, const std::string& save_path);
 
 Json to_json(const Report& report, const Run& last);
 std::string timing_line(const Report& report);

@@ -1,6 +1,5 @@
 #include "app/run.h"
 
-#include <c10/core/InferenceMode.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -34,13 +33,15 @@ class Stopwatch {
 }  // namespace
 
 Result<Run> run_request(const diffusion::Pipeline& pipe, const diffusion::Request& request, const OnStep& on_step) {
-  const c10::InferenceMode no_gradients;
+  const Inference no_gradients;
   Run run;
   Stopwatch whole, watch;
   auto generation = TRY(pipe.begin(request));
   run.timing.text = watch.lap();
   while (!generation.done()) {
-    if (interrupted) return failure(Code::kCancelled, fmt::format("stopped after step {} of {}", generation.step(), generation.steps()));
+    if (interrupted)
+      return failure(Code::kCancelled,
+                     fmt::format("stopped after step {} of {}", generation.step(), generation.steps()));
     TRY_VOID(caught([&] { generation.advance(); }));
     run.timing.steps.push_back(watch.lap());
     run.timing.denoise += run.timing.steps.back();
@@ -67,14 +68,16 @@ Progress::~Progress() {
 
 OnStep Progress::listener(std::string label) {
   if (quiet_) return {};
-  return [this, label = std::move(label), total = 0.0, said = 0.0](const diffusion::Generation& g, double seconds) mutable {
+  return [this, label = std::move(label), total = 0.0, said = 0.0](const diffusion::Generation& g,
+                                                                   double seconds) mutable {
     total += seconds;
     const double left = total / static_cast<double>(g.step()) * static_cast<double>(g.steps() - g.step());
     const std::string trace = trace_of(g.cache().stats(), g.step());
     std::string bar;
     for (const char c : trace) bar += c == '0' ? "░" : "█";
     if (terminal_) {
-      fmt::print(stderr, "\r{} {}{:{}} {}/{} {:.1f} s left ", label, bar, "", g.steps() - g.step(), g.step(), g.steps(), left);
+      fmt::print(stderr, "\r{} {}{:{}} {}/{} {:.1f} s left ", label, bar, "", g.steps() - g.step(), g.step(), g.steps(),
+                 left);
       open_ = !g.done();
       if (g.done()) fmt::print(stderr, "\r{} {} {}/{} {:.2f} s      \n", label, bar, g.step(), g.steps(), total);
     } else if (g.done() || total - said > kLogSeconds) {

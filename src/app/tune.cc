@@ -22,6 +22,7 @@ namespace {
 
 constexpr size_t kBaselineEvery = 8;    // runs between two of the uncached request: a shared machine's speed drifts
 constexpr size_t kBaselines = 3;        // the latest so many are the measure
+constexpr double kScreenShare = 0.6;    // of the time limit, at most, for the first prompt when others follow
 constexpr double kScreenFaster = 1.08;  // after the first prompt, what is beaten by this factor and
 constexpr double kScreenBetter = 1.5;   // so many dB is not tried on the others
 
@@ -83,7 +84,8 @@ class Tuner {
       : pipe_(pipe),
         options_(options),
         prompts_(std::move(prompts)),
-        deadline_(seconds_now() + static_cast<double>(options.time_limit)) {
+        start_(seconds_now()),
+        deadline_(start_ + static_cast<double>(options.time_limit)) {
     for (const auto& s : pipe.parts().denoiser->stacks()) depth_ += s.depth;
   }
 
@@ -95,11 +97,12 @@ class Tuner {
     for (auto& c : candidates) measured.push_back({std::move(c), {}, {}});
     std::vector<size_t> all(measured.size());
     for (size_t i = 0; i < all.size(); ++i) all[i] = i;
-    auto done = over(all, 0);
+    const double share = prompts_.size() > 1 ? kScreenShare : 1;
+    auto done = over(all, 0, start_ + share * (deadline_ - start_));
     std::erase_if(measured, [](const Measured& m) { return m.samples.empty(); });
     TRY_VOID(std::move(done));
     for (size_t prompt = 1; prompt < prompts_.size(); ++prompt) {
-      TRY_VOID(over(survivors(prompt), prompt));
+      TRY_VOID(over(survivors(prompt), prompt, deadline_));
       if (late()) break;
       finished = prompt + 1;
     }
@@ -148,16 +151,16 @@ class Tuner {
     return {};
   }
 
-  // One prompt over those candidates, until time is up.
-  Result<void> over(const std::vector<size_t>& which, size_t prompt) {
+  // One prompt over those candidates, or as many of them as are started before `until`.
+  Result<void> over(const std::vector<size_t>& which, size_t prompt, double until) {
     const double start = seconds_now();
-    for (size_t i = 0; i < which.size() && !late(); ++i) {
+    for (size_t i = 0; i < which.size() && seconds_now() < until; ++i) {
       if (i % kBaselineEvery == 0) TRY_VOID(uncached(prompt));
       TRY_VOID(sample(measured[which[i]], prompt));
       const double each = (seconds_now() - start) / static_cast<double>(i + 1);
       show(fmt::format("prompt {} of {}, configuration {} of {}", prompt + 1, prompts_.size(), i + 1, which.size()),
-           std::min(each * static_cast<double>(which.size() - i - 1), deadline_ - seconds_now()),
-           i + 1 == which.size() || late());
+           std::min(each * static_cast<double>(which.size() - i - 1), until - seconds_now()),
+           i + 1 == which.size() || seconds_now() >= until);
     }
     return {};
   }
@@ -191,7 +194,7 @@ class Tuner {
   const diffusion::Pipeline& pipe_;
   const TuneOptions& options_;
   std::vector<std::string> prompts_;
-  double deadline_;
+  double start_, deadline_;
   int64_t depth_ = 0;
   size_t tried_ = 0;
   std::vector<double> baselines_;  // seconds of uncached loops, in order

@@ -3,7 +3,8 @@
 //   struct Shape {
 //     int64_t heads = 0;
 //     std::optional<double> scale;
-//     void fields(auto& f) { f("heads", heads, "attention heads", required().between(1, 1024))("scale", scale, "softmax scale"); }
+//     void fields(auto& f) { f("heads", heads, "attention heads", required().between(1, 1024))("scale", scale, "softmax
+//     scale"); }
 //   };
 //
 // and visitors do the rest: read() from JSON or YAML, write() back, list() for --help, flags and the docs.
@@ -55,7 +56,9 @@ struct Probe {
 };
 
 template <class T>
-concept Struct = requires(T t, Probe& p) { t.fields(p); };
+concept Struct = requires(T t, Probe& p) {
+  t.fields(p);
+};
 
 Result<bool> to_bool(const Json& j);
 Result<int64_t> to_int(const Json& j);
@@ -64,14 +67,15 @@ Result<std::string> to_string(const Json& j);
 Result<void> obeys(const Rule& rule, double v);
 Result<void> obeys(const Rule& rule, const std::string& v);
 
-
 }  // namespace detail
 
 // JSON -> struct. Collects the first error, which names the path of the value ("transformer.num_layers").
 class FieldReader {
  public:
-  FieldReader(const Json& from, std::string where, Unknown unknown) : from_(from), where_(std::move(where)), unknown_(unknown) {
-    if (!from.as_object()) fail(where_.empty() ? "value" : where_, std::string("expected an object, got ") + from.kind());
+  FieldReader(const Json& from, std::string where, Unknown unknown)
+      : from_(from), where_(std::move(where)), unknown_(unknown) {
+    if (!from.as_object())
+      fail(where_.empty() ? "value" : where_, std::string("expected an object, got ") + from.kind());
   }
 
   template <class T>
@@ -94,7 +98,9 @@ class FieldReader {
 
  private:
   const Json* take(std::string_view name);
-  std::string path(std::string_view name) const { return where_.empty() ? std::string(name) : where_ + "." + std::string(name); }
+  std::string path(std::string_view name) const {
+    return where_.empty() ? std::string(name) : where_ + "." + std::string(name);
+  }
   void fail(const std::string& at, const std::string& what) {
     if (!error_) error_ = Error{Code::kInvalidArgument, at + ": " + what};
   }
@@ -105,15 +111,24 @@ class FieldReader {
     if constexpr (std::is_same_v<T, std::string>) {
       if (auto ok = detail::obeys(rule, *got); !ok) return tl::unexpected(within(at, std::move(ok).error()));
     } else if constexpr (!std::is_same_v<T, bool>) {
-      if (auto ok = detail::obeys(rule, static_cast<double>(*got)); !ok) return tl::unexpected(within(at, std::move(ok).error()));
+      if (auto ok = detail::obeys(rule, static_cast<double>(*got)); !ok)
+        return tl::unexpected(within(at, std::move(ok).error()));
     }
     value = *std::move(got);
     return {};
   }
-  Result<void> assign(bool& v, const Json& j, const Rule& r, const std::string& at) { return scalar(v, detail::to_bool(j), r, at); }
-  Result<void> assign(int64_t& v, const Json& j, const Rule& r, const std::string& at) { return scalar(v, detail::to_int(j), r, at); }
-  Result<void> assign(double& v, const Json& j, const Rule& r, const std::string& at) { return scalar(v, detail::to_double(j), r, at); }
-  Result<void> assign(std::string& v, const Json& j, const Rule& r, const std::string& at) { return scalar(v, detail::to_string(j), r, at); }
+  Result<void> assign(bool& v, const Json& j, const Rule& r, const std::string& at) {
+    return scalar(v, detail::to_bool(j), r, at);
+  }
+  Result<void> assign(int64_t& v, const Json& j, const Rule& r, const std::string& at) {
+    return scalar(v, detail::to_int(j), r, at);
+  }
+  Result<void> assign(double& v, const Json& j, const Rule& r, const std::string& at) {
+    return scalar(v, detail::to_double(j), r, at);
+  }
+  Result<void> assign(std::string& v, const Json& j, const Rule& r, const std::string& at) {
+    return scalar(v, detail::to_string(j), r, at);
+  }
   Result<void> assign(Json& v, const Json& j, const Rule&, const std::string&) { return v = j, Result<void>{}; }
   template <class T>
   Result<void> assign(std::optional<T>& v, const Json& j, const Rule& r, const std::string& at) {
@@ -229,11 +244,17 @@ class FieldLister {
   static std::string type(const std::string&) { return "string"; }
   static std::string type(const Json&) { return "any"; }
   template <class T>
-  static std::string type(const std::optional<T>&) { return type(T{}); }
+  static std::string type(const std::optional<T>&) {
+    return type(T{});
+  }
   template <class T>
-  static std::string type(const std::vector<T>&) { return "list of " + type(T{}); }
+  static std::string type(const std::vector<T>&) {
+    return "list of " + type(T{});
+  }
   template <detail::Struct T>
-  static std::string type(const T&) { return "object"; }
+  static std::string type(const T&) {
+    return "object";
+  }
 };
 
 template <detail::Struct T>

@@ -21,7 +21,8 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool v) override { return put(Json(v)); }
   bool number_integer(number_integer_t v) override { return put(Json(int64_t{v})); }
   bool number_unsigned(number_unsigned_t v) override {
-    if (v > static_cast<number_unsigned_t>(std::numeric_limits<int64_t>::max())) return put(Json(static_cast<double>(v)));
+    if (v > static_cast<number_unsigned_t>(std::numeric_limits<int64_t>::max()))
+      return put(Json(static_cast<double>(v)));
     return put(Json(static_cast<int64_t>(v)));
   }
   bool number_float(number_float_t v, const string_t&) override { return put(Json(double{v})); }
@@ -94,7 +95,8 @@ nlohmann::ordered_json foreign(const Json& j) {
 
 Result<Json> Json::parse(std::string_view text) {
   Builder builder;
-  if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder)) return corrupt("not valid JSON: " + builder.error);
+  if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder))
+    return corrupt("not valid JSON: " + builder.error);
   return std::move(builder.root);
 }
 

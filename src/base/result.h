@@ -9,7 +9,16 @@
 namespace cairn {
 
 // What went wrong, by who can mend it. http_status() maps a code to the status a server answers.
-enum class Code { kInvalidArgument, kNotFound, kCorrupt, kUnsupported, kExhausted, kUnavailable, kCancelled, kInternal };
+enum class Code {
+  kInvalidArgument,
+  kNotFound,
+  kCorrupt,
+  kUnsupported,
+  kExhausted,
+  kUnavailable,
+  kCancelled,
+  kInternal
+};
 
 int http_status(Code code);
 
@@ -70,9 +79,7 @@ auto caught(F&& f) -> Result<decltype(f())> {
     } else {
       return f();
     }
-  } catch (const Failure& e) {
-    return tl::unexpected<Error>(e.error());
-  }
+  } catch (const Failure& e) { return tl::unexpected<Error>(e.error()); }
 }
 
 }  // namespace cairn
@@ -80,16 +87,15 @@ auto caught(F&& f) -> Result<decltype(f())> {
 // `auto x = TRY(expression)`: the value of a Result, or return its error from the enclosing function.
 #define CAIRN_JOIN_(a, b) a##b
 #define CAIRN_JOIN(a, b) CAIRN_JOIN_(a, b)
-#define TRY_NAMED_(name, ...)                                              \
-  ({                                                                       \
-    auto name = (__VA_ARGS__);                                             \
+#define TRY_NAMED_(name, ...)                                                \
+  ({                                                                         \
+    auto name = (__VA_ARGS__);                                               \
     if (!name) return tl::unexpected<cairn::Error>(std::move(name).error()); \
-    std::move(name).operator*();                                           \
+    std::move(name).operator*();                                             \
   })
 #define TRY(...) TRY_NAMED_(CAIRN_JOIN(try_result_, __COUNTER__), __VA_ARGS__)
 // The same for a Result<void>.
-#define TRY_VOID(...)                                                                          \
-  do {                                                                                         \
-    if (auto try_void_ = (__VA_ARGS__); !try_void_)                                            \
-      return tl::unexpected<cairn::Error>(std::move(try_void_).error());                       \
+#define TRY_VOID(...)                                                                                                  \
+  do {                                                                                                                 \
+    if (auto try_void_ = (__VA_ARGS__); !try_void_) return tl::unexpected<cairn::Error>(std::move(try_void_).error()); \
   } while (false)

@@ -20,14 +20,16 @@ Result<SafetensorsEntry> read_entry(const Json& j, uint64_t data_start, uint64_t
   for (const Json& d : *shape->as_array()) {
     const int64_t* n = d.as_int();
     if (!n || *n < 0) return corrupt("has a shape with " + d.dump());
-    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(*n), &bytes)) return corrupt("has a shape of more than 2^64 bytes");
+    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(*n), &bytes))
+      return corrupt("has a shape of more than 2^64 bytes");
     e.shape.push_back(*n);
   }
   const auto* pair = offsets ? offsets->as_array() : nullptr;
   if (!pair || pair->size() != 2 || !(*pair)[0].as_int() || !(*pair)[1].as_int()) return corrupt("has no data_offsets");
   const int64_t begin = *(*pair)[0].as_int(), end = *(*pair)[1].as_int();
   if (begin < 0 || end < begin || static_cast<uint64_t>(end) > file_size - data_start)
-    return corrupt(fmt::format("lies at bytes {} to {}, but the file holds {}: it is damaged or incomplete", begin, end, file_size - data_start));
+    return corrupt(fmt::format("lies at bytes {} to {}, but the file holds {}: it is damaged or incomplete", begin, end,
+                               file_size - data_start));
   if (static_cast<uint64_t>(end - begin) != bytes)
     return corrupt(fmt::format("should take {} bytes by its shape, but takes {}", bytes, end - begin));
   e.begin = data_start + static_cast<uint64_t>(begin);
@@ -49,8 +51,10 @@ Result<SafetensorsHeader> parse_safetensors_header(std::string_view bytes, uint6
   if (bytes.size() < 8) return corrupt("too short for a safetensors file");
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), 8);
-  if (length > kMaxHeader) return corrupt(fmt::format("claims a header of {} bytes (at most {} are allowed)", length, kMaxHeader));
-  if (length > file_size - 8 || length > bytes.size() - 8) return corrupt(fmt::format("claims a header of {} bytes, but ends before", length));
+  if (length > kMaxHeader)
+    return corrupt(fmt::format("claims a header of {} bytes (at most {} are allowed)", length, kMaxHeader));
+  if (length > file_size - 8 || length > bytes.size() - 8)
+    return corrupt(fmt::format("claims a header of {} bytes, but ends before", length));
   auto json = Json::parse(bytes.substr(8, length));
   if (!json) return tl::unexpected(within("header", std::move(json).error()));
   const auto* members = json->as_object();

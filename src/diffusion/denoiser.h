@@ -43,7 +43,8 @@ class Denoiser {
   virtual ~Denoiser() = default;
 
   // timesteps: sigma of each step, (steps) in the dtype of the latents. guidance counts where guidance_embeds().
-  virtual Prepared prepare(const Conditioning& text, const Tensor& timesteps, double guidance, LatentSize size) const = 0;
+  virtual Prepared prepare(const Conditioning& text, const Tensor& timesteps, double guidance,
+                           LatentSize size) const = 0;
   virtual Modulation modulate(const Tensor& vectors) const = 0;
   // The velocity, (N, tokens, channels) in the dtype of the weights.
   virtual Tensor forward(const Input& in, RequestCache& cache) const = 0;

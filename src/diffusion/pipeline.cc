@@ -67,30 +67,41 @@ int64_t Pipeline::default_size() const { return parts_.autoencoder->space().samp
 Result<void> Pipeline::check_request(const Request& r) const {
   if (r.prompts.empty()) return invalid("no prompt given");
   const auto images = static_cast<int64_t>(r.prompts.size()) * r.images_per_prompt;
-  if (r.images_per_prompt < 1 || images > kMaxImages) return invalid(fmt::format("a request makes 1 to {} pictures, this one asks for {}", kMaxImages, images));
+  if (r.images_per_prompt < 1 || images > kMaxImages)
+    return invalid(fmt::format("a request makes 1 to {} pictures, this one asks for {}", kMaxImages, images));
   const auto seeds = static_cast<int64_t>(r.seeds.size());
-  if (seeds != 1 && seeds != images) return invalid(fmt::format("{} seeds for {} pictures: give one seed for all, or one each", seeds, images));
+  if (seeds != 1 && seeds != images)
+    return invalid(fmt::format("{} seeds for {} pictures: give one seed for all, or one each", seeds, images));
   const int64_t multiple = size_multiple();
   for (const auto& [name, side] : {std::pair{"height", r.height}, {"width", r.width}})
     if (side < 0 || side > image::kMostSide || side % multiple != 0)
-      return invalid(fmt::format("{} must be a multiple of {} up to {}, got {}{}", name, multiple, image::kMostSide, side,
-                                 side > 0 && side < image::kMostSide ? fmt::format("; the nearest is {}", std::max(multiple, (side + multiple / 2) / multiple * multiple)) : ""));
+      return invalid(fmt::format(
+          "{} must be a multiple of {} up to {}, got {}{}", name, multiple, image::kMostSide, side,
+          side > 0 && side < image::kMostSide
+              ? fmt::format("; the nearest is {}", std::max(multiple, (side + multiple / 2) / multiple * multiple))
+              : ""));
   for (const auto& [name, v] : {std::pair{"guidance_scale", r.guidance_scale}, {"true_cfg_scale", r.true_cfg_scale}})
-    if (!std::isfinite(v) || std::abs(v) > 1000) return invalid(fmt::format("{} must be a number up to 1000, got {}", name, v));
-  if (r.image && !(r.strength > 0 && r.strength <= 1)) return invalid(fmt::format("strength must lie in (0, 1], got {}", r.strength));
-  if (r.text_length < 0 || r.text_length > kMaxTextLength) return invalid(fmt::format("text_length must lie in [1, {}], got {}", kMaxTextLength, r.text_length));
+    if (!std::isfinite(v) || std::abs(v) > 1000)
+      return invalid(fmt::format("{} must be a number up to 1000, got {}", name, v));
+  if (r.image && !(r.strength > 0 && r.strength <= 1))
+    return invalid(fmt::format("strength must lie in (0, 1], got {}", r.strength));
+  if (r.text_length < 0 || r.text_length > kMaxTextLength)
+    return invalid(fmt::format("text_length must lie in [1, {}], got {}", kMaxTextLength, r.text_length));
   for (const auto& text : r.prompts)
     if (!valid_utf8(text)) return invalid("a prompt is not valid UTF-8");
   return {};
 }
 
-Conditioning Pipeline::encode(const std::vector<std::string>& texts, int64_t images_per_text, int64_t text_length, std::vector<std::string>& warnings) const {
+Conditioning Pipeline::encode(const std::vector<std::string>& texts, int64_t images_per_text, int64_t text_length,
+                              std::vector<std::string>& warnings) const {
   const auto ids_of = [&](const text::Tokenizer& t, size_t length, const char* encoder) {
     std::vector<std::vector<int64_t>> rows;
     for (const auto& text : texts) {
       auto e = or_throw(t.encode(text, {.max_length = length, .pad_to = length}));
       if (!e.lost.empty())
-        warnings.push_back(fmt::format("the prompt is longer than the {} text encoder's {} tokens; it does not see: \"{}\"", encoder, length, e.lost));
+        warnings.push_back(
+            fmt::format("the prompt is longer than the {} text encoder's {} tokens; it does not see: \"{}\"", encoder,
+                        length, e.lost));
       rows.push_back(std::move(e.ids));
     }
     return to_ids(rows);
@@ -98,25 +109,31 @@ Conditioning Pipeline::encode(const std::vector<std::string>& texts, int64_t ima
   const Tensor pooled_ids = ids_of(*parts_.pooled_tokenizer, parts_.pooled_tokenizer->model_max_length(), "first");
   const Tensor text_ids = ids_of(*parts_.tokenizer, static_cast<size_t>(text_length), "second");
   Conditioning c{parts_.text_encoder->encode(text_ids).hidden, parts_.pooled_encoder->encode(pooled_ids).pooled};
-  if (images_per_text > 1) c = {c.text.repeat_interleave(images_per_text, 0), c.pooled.repeat_interleave(images_per_text, 0)};
+  if (images_per_text > 1)
+    c = {c.text.repeat_interleave(images_per_text, 0), c.pooled.repeat_interleave(images_per_text, 0)};
   return c;
 }
 
 // The latent that the walk starts from: noise, or for image to image the encoded picture with noise on it.
-Tensor Pipeline::draw(const Request& r, const Schedule& schedule, int64_t start, LatentSize size, std::vector<Noise>& noises) const {
+Tensor Pipeline::draw(const Request& r, const Schedule& schedule, int64_t start, LatentSize size,
+                      std::vector<Noise>& noises) const {
   const auto images = static_cast<int64_t>(r.prompts.size()) * r.images_per_prompt;
   const Denoiser& denoiser = *parts_.denoiser;
   const int64_t channels = denoiser.latent_channels();
   if (!r.image) return draw_normal(noises, images, channels, size, denoiser.dtype());
   const LatentSpace& space = parts_.autoencoder->space();
   image::Image picture = *r.image;
-  if (const int64_t h = size.height * space.scale, w = size.width * space.scale; picture.height != h || picture.width != w)
+  if (const int64_t h = size.height * space.scale, w = size.width * space.scale;
+      picture.height != h || picture.width != w)
     picture = or_throw(image::resize(picture, w, h));
   const Tensor moments = diffusion::encode(*parts_.autoencoder, to_tensor(picture), r.portions);
   // diffusers draws the sample of the picture first, from the first generator, then the noise from all of them.
-  const Tensor sample = sample_latents(moments, noises[0].normal({1, channels, size.height, size.width}, denoiser.dtype()));
-  const Tensor latent = ((sample + -space.shift_factor) * space.scaling_factor).to(denoiser.dtype()).expand({images, -1, -1, -1});
-  return FlowMatchEuler(parts_.scheduler).add_noise(schedule, start, latent, draw_normal(noises, images, channels, size, denoiser.dtype()));
+  const Tensor sample =
+      sample_latents(moments, noises[0].normal({1, channels, size.height, size.width}, denoiser.dtype()));
+  const Tensor latent =
+      ((sample + -space.shift_factor) * space.scaling_factor).to(denoiser.dtype()).expand({images, -1, -1, -1});
+  return FlowMatchEuler(parts_.scheduler)
+      .add_noise(schedule, start, latent, draw_normal(noises, images, channels, size, denoiser.dtype()));
 }
 
 Result<Generation> Pipeline::begin(const Request& request) const {
@@ -141,7 +158,8 @@ Result<Generation> Pipeline::begin(const Request& request) const {
   if (r.image) {
     const auto steps = static_cast<double>(g.schedule_.steps());
     g.start_ = static_cast<int64_t>(std::max(steps - std::min(steps * r.strength, steps), 0.0));
-    if (g.start_ >= g.schedule_.steps()) return invalid(fmt::format("strength {} leaves no step of {}", r.strength, g.schedule_.steps()));
+    if (g.start_ >= g.schedule_.steps())
+      return invalid(fmt::format("strength {} leaves no step of {}", r.strength, g.schedule_.steps()));
   }
   g.step_ = g.start_;
   const bool guided = r.true_cfg_scale > 1 && r.negative_prompt.has_value();
@@ -149,14 +167,16 @@ Result<Generation> Pipeline::begin(const Request& request) const {
     std::vector<Conditioning> texts{encode(r.prompts, r.images_per_prompt, r.text_length, g.warnings_)};
     if (guided) {
       std::vector<std::string> unused;
-      texts.push_back(encode(std::vector<std::string>(r.prompts.size(), *r.negative_prompt), r.images_per_prompt, r.text_length, unused));
+      texts.push_back(encode(std::vector<std::string>(r.prompts.size(), *r.negative_prompt), r.images_per_prompt,
+                             r.text_length, unused));
     }
     for (const uint64_t seed : r.seeds) g.noises_.emplace_back(seed);
     g.latents_ = parts_.denoiser->pack(draw(r, g.schedule_, g.start_, g.size_, g.noises_));
     Tensor timesteps = empty({g.schedule_.steps()}, kF32);
     std::ranges::copy(g.schedule_.timesteps, static_cast<float*>(timesteps.data_ptr()));
     timesteps = timesteps.to(parts_.denoiser->dtype()).div(static_cast<double>(parts_.scheduler.num_train_timesteps));
-    for (const auto& text : texts) g.sides_.push_back({parts_.denoiser->prepare(text, timesteps, r.guidance_scale, g.size_), {}, 0, 0});
+    for (const auto& text : texts)
+      g.sides_.push_back({parts_.denoiser->prepare(text, timesteps, r.guidance_scale, g.size_), {}, 0, 0});
     const auto& config = r.cache ? r.cache : cache_;
     g.cache_ = config ? std::make_unique<RequestCache>(*config) : std::make_unique<RequestCache>();
     or_throw(g.cache_->fits(parts_.denoiser->stacks()));
@@ -185,13 +205,17 @@ void Generation::advance() {
   latents_ = solver_.step(schedule_, step_, latents_, velocity, noises_[0]);
   ++step_;
   if (!all_finite(latents_))
-    throw Failure(Error{Code::kInternal, fmt::format("step {} gave numbers that are not finite: the weights may be damaged, or the dtype too narrow", step())});
+    throw Failure(Error{
+        Code::kInternal,
+        fmt::format("step {} gave numbers that are not finite: the weights may be damaged, or the dtype too narrow",
+                    step())});
 }
 
 std::vector<image::Image> Generation::pictures() const {
   const LatentSpace& space = parts_.autoencoder->space();
   const Tensor latent = parts_.denoiser->unpack(latents_, size_);
-  return to_images(diffusion::decode(*parts_.autoencoder, latent * (1 / space.scaling_factor) + space.shift_factor, portions_));
+  return to_images(
+      diffusion::decode(*parts_.autoencoder, latent * (1 / space.scaling_factor) + space.shift_factor, portions_));
 }
 
 }  // namespace cairn::diffusion

@@ -25,12 +25,12 @@ struct Request {
   std::optional<std::string> negative_prompt;  // counts with true_cfg_scale > 1
   int64_t images_per_prompt = 1;
   int64_t steps = 28;
-  int64_t height = 0, width = 0;  // pixels; 0: the size the model was trained on
-  double guidance_scale = 3.5;    // of guidance-distilled models
-  double true_cfg_scale = 1.0;    // classifier-free guidance with two forwards a step
-  std::vector<double> sigmas;     // given noise levels, one a step; empty: even spacing
-  std::vector<uint64_t> seeds{0}; // one, from which all pictures are drawn, or one a picture
-  int64_t text_length = 0;        // tokens of the second text encoder; 0: its tokenizer's limit, 512 at most
+  int64_t height = 0, width = 0;      // pixels; 0: the size the model was trained on
+  double guidance_scale = 3.5;        // of guidance-distilled models
+  double true_cfg_scale = 1.0;        // classifier-free guidance with two forwards a step
+  std::vector<double> sigmas;         // given noise levels, one a step; empty: even spacing
+  std::vector<uint64_t> seeds{0};     // one, from which all pictures are drawn, or one a picture
+  int64_t text_length = 0;            // tokens of the second text encoder; 0: its tokenizer's limit, 512 at most
   std::optional<image::Image> image;  // image to image: where to start
   double strength = 0.6;              // image to image: share of the steps that are run
   Portions portions;                  // autoencoder tiling and slicing
@@ -68,8 +68,10 @@ class Pipeline {
 
  private:
   Result<void> check_request(const Request& r) const;
-  Conditioning encode(const std::vector<std::string>& texts, int64_t images_per_text, int64_t text_length, std::vector<std::string>& warnings) const;
-  Tensor draw(const Request& r, const Schedule& schedule, int64_t start, LatentSize size, std::vector<Noise>& noises) const;
+  Conditioning encode(const std::vector<std::string>& texts, int64_t images_per_text, int64_t text_length,
+                      std::vector<std::string>& warnings) const;
+  Tensor draw(const Request& r, const Schedule& schedule, int64_t start, LatentSize size,
+              std::vector<Noise>& noises) const;
 
   Components parts_;
   std::optional<CacheConfig> cache_;

@@ -12,7 +12,8 @@ constexpr int64_t kMaxSteps = 10'000;
 std::vector<double> spaced(double from, double to, int64_t n) {
   std::vector<double> out(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i)
-    out[static_cast<size_t>(i)] = n == 1 ? from : from + (to - from) * static_cast<double>(i) / static_cast<double>(n - 1);
+    out[static_cast<size_t>(i)] =
+        n == 1 ? from : from + (to - from) * static_cast<double>(i) / static_cast<double>(n - 1);
   return out;
 }
 
@@ -20,10 +21,15 @@ double statically_shifted(double s, double shift) { return shift * s / (1 + (shi
 
 }  // namespace
 
-FlowMatchEuler::FlowMatchEuler(const FlowMatchConfig& config) : config_(config), sigma_min_(1.0 / static_cast<double>(config.num_train_timesteps)), sigma_max_(1.0) {
+FlowMatchEuler::FlowMatchEuler(const FlowMatchConfig& config)
+    : config_(config), sigma_min_(1.0 / static_cast<double>(config.num_train_timesteps)), sigma_max_(1.0) {
   if (config.use_karras_sigmas + config.use_exponential_sigmas + config.use_beta_sigmas > 1)
-    throw Failure(Error{Code::kInvalidArgument, "scheduler: choose one of use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas"});
-  if (config.use_beta_sigmas) throw Failure(Error{Code::kUnsupported, "scheduler: use_beta_sigmas is not supported; use_karras_sigmas and use_exponential_sigmas are"});
+    throw Failure(Error{Code::kInvalidArgument,
+                        "scheduler: choose one of use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas"});
+  if (config.use_beta_sigmas)
+    throw Failure(
+        Error{Code::kUnsupported,
+              "scheduler: use_beta_sigmas is not supported; use_karras_sigmas and use_exponential_sigmas are"});
   if (config.max_image_seq_len <= config.base_image_seq_len)
     throw Failure(Error{Code::kInvalidArgument, "scheduler: max_image_seq_len must exceed base_image_seq_len"});
   if (!config.use_dynamic_shifting) {
@@ -33,7 +39,8 @@ FlowMatchEuler::FlowMatchEuler(const FlowMatchConfig& config) : config_(config),
 }
 
 double FlowMatchEuler::mu(int64_t image_tokens) const {
-  const double slope = (config_.max_shift - config_.base_shift) / static_cast<double>(config_.max_image_seq_len - config_.base_image_seq_len);
+  const double slope = (config_.max_shift - config_.base_shift) /
+                       static_cast<double>(config_.max_image_seq_len - config_.base_image_seq_len);
   return config_.base_shift + slope * static_cast<double>(image_tokens - config_.base_image_seq_len);
 }
 
@@ -41,7 +48,8 @@ std::vector<double> even_sigmas(int64_t steps) { return spaced(1.0, 1.0 / static
 
 Result<Schedule> FlowMatchEuler::schedule(int64_t steps, const std::vector<double>& given, double mu) const {
   if (!given.empty()) steps = static_cast<int64_t>(given.size());
-  if (steps < 1 || steps > kMaxSteps) return invalid(fmt::format("steps must lie in [1, {}], got {}", kMaxSteps, steps));
+  if (steps < 1 || steps > kMaxSteps)
+    return invalid(fmt::format("steps must lie in [1, {}], got {}", kMaxSteps, steps));
   for (const double s : given)
     if (!(s > 0 && s <= 1)) return invalid(fmt::format("sigmas must lie in (0, 1], got {}", s));
   std::vector<double> sigmas = given.empty() ? spaced(sigma_max_, sigma_min_, steps) : given;
@@ -76,7 +84,8 @@ Result<Schedule> FlowMatchEuler::schedule(int64_t steps, const std::vector<doubl
   return out;
 }
 
-Tensor FlowMatchEuler::step(const Schedule& schedule, int64_t i, const Tensor& latent, const Tensor& velocity, Noise& noise) const {
+Tensor FlowMatchEuler::step(const Schedule& schedule, int64_t i, const Tensor& latent, const Tensor& velocity,
+                            Noise& noise) const {
   const auto at = static_cast<size_t>(i);
   const float now = schedule.sigmas[at], next = schedule.sigmas[at + 1];
   const Tensor from = latent.to(kF32);

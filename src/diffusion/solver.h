@@ -31,7 +31,8 @@ struct FlowMatchConfig {
     f("max_image_seq_len", max_image_seq_len, "tokens of max_shift", between(1, 1e7));
     f("invert_sigmas", invert_sigmas, "run sigmas from 0 to 1");
     f("shift_terminal", shift_terminal, "stretch sigmas to end here", between(0, 0.999));
-    f("use_karras_sigmas", use_karras_sigmas)("use_exponential_sigmas", use_exponential_sigmas)("use_beta_sigmas", use_beta_sigmas);
+    f("use_karras_sigmas", use_karras_sigmas)("use_exponential_sigmas", use_exponential_sigmas)("use_beta_sigmas",
+                                                                                                use_beta_sigmas);
     f("time_shift_type", time_shift_type, "form of the dynamic shift", one_of({"exponential", "linear"}));
     f("stochastic_sampling", stochastic_sampling, "draw new noise at every step");
   }

@@ -1,4 +1,5 @@
-// CLIP's text model (transformers CLIPTextModel): a causal transformer whose state at the end token is the text's vector.
+// CLIP's text model (transformers CLIPTextModel): a causal transformer whose state at the end token is the text's
+// vector.
 #include <fmt/core.h>
 
 #include "models/components.h"
@@ -16,7 +17,8 @@ struct ClipConfig {
   std::string hidden_act = "quick_gelu";
 
   void fields(auto& f) {
-    f("vocab_size", vocab_size, "tokens", required().between(1, 1e7))("hidden_size", hidden_size, "width", required().between(1, 65536));
+    f("vocab_size", vocab_size, "tokens", required().between(1, 1e7))("hidden_size", hidden_size, "width",
+                                                                      required().between(1, 65536));
     f("intermediate_size", intermediate_size, "width of the MLP", required().between(1, 1 << 20));
     f("num_hidden_layers", num_hidden_layers, "layers", required().between(1, 1000));
     f("num_attention_heads", num_attention_heads, "heads", required().between(1, 1024));
@@ -66,7 +68,9 @@ class ClipText final : public diffusion::TextEncoder {
   diffusion::Encoded encode(const Tensor& ids) const override {
     const int64_t length = ids.size(1);
     if (length > config_.max_position_embeddings)
-      throw Failure(Error{Code::kInvalidArgument, fmt::format("a text of {} tokens is longer than the text encoder's {}", length, config_.max_position_embeddings)});
+      throw Failure(
+          Error{Code::kInvalidArgument, fmt::format("a text of {} tokens is longer than the text encoder's {}", length,
+                                                    config_.max_position_embeddings)});
     Tensor x = tokens_(ids) + positions_.weight().narrow(0, 0, length);
     for (const Layer& layer : layers_) x = layer(x);
     x = norm_(x);
@@ -89,7 +93,8 @@ class ClipText final : public diffusion::TextEncoder {
 std::unique_ptr<diffusion::TextEncoder> make_clip_text(const Weights& w, const Json& config) {
   const auto c = or_throw(read<ClipConfig>(config, "text encoder config", Unknown::kIgnore));
   if (c.hidden_size % c.num_attention_heads != 0)
-    throw Failure(Error{Code::kInvalidArgument, "text encoder config: hidden_size is no multiple of num_attention_heads"});
+    throw Failure(
+        Error{Code::kInvalidArgument, "text encoder config: hidden_size is no multiple of num_attention_heads"});
   // Files written before transformers 5 keep everything under text_model.
   return std::make_unique<ClipText>(w.has("text_model.final_layer_norm.weight") ? w / "text_model" : w, c);
 }

@@ -31,12 +31,17 @@ struct FluxConfig {
   int64_t dim() const { return num_attention_heads * attention_head_dim; }
 
   void fields(auto& f) {
-    f("in_channels", in_channels, "channels of a token", between(4, 4096))("num_layers", num_layers, "double blocks", between(0, 1000));
-    f("num_single_layers", num_single_layers, "single blocks", between(0, 1000))("out_channels", out_channels, "", between(4, 4096));
-    f("attention_head_dim", attention_head_dim, "head width", between(2, 1024))("num_attention_heads", num_attention_heads, "heads", between(1, 1024));
-    f("patch_size", patch_size, "", between(1, 1))("joint_attention_dim", joint_attention_dim, "width of the text", between(1, 65536));
+    f("in_channels", in_channels, "channels of a token", between(4, 4096))("num_layers", num_layers, "double blocks",
+                                                                           between(0, 1000));
+    f("num_single_layers", num_single_layers, "single blocks", between(0, 1000))("out_channels", out_channels, "",
+                                                                                 between(4, 4096));
+    f("attention_head_dim", attention_head_dim, "head width", between(2, 1024))(
+        "num_attention_heads", num_attention_heads, "heads", between(1, 1024));
+    f("patch_size", patch_size, "", between(1, 1))("joint_attention_dim", joint_attention_dim, "width of the text",
+                                                   between(1, 65536));
     f("pooled_projection_dim", pooled_projection_dim, "width of the pooled text", between(1, 65536));
-    f("guidance_embeds", guidance_embeds, "guidance distilled")("axes_dims_rope", axes_dims_rope, "rotary widths of index, row, column", between(2, 1024));
+    f("guidance_embeds", guidance_embeds, "guidance distilled")(
+        "axes_dims_rope", axes_dims_rope, "rotary widths of index, row, column", between(2, 1024));
   }
 };
 
@@ -64,19 +69,23 @@ Tensor attend(const ops::Qkv& a) {
 class Stream {
  public:
   Stream(const Weights& w, const FluxConfig& c, bool text)
-      : Stream(w / "attn", w / (text ? "ff_context" : "ff"), c, text ? "add_q_proj" : "to_q", text ? "add_k_proj" : "to_k",
-               text ? "add_v_proj" : "to_v", text ? "to_add_out" : "to_out.0", text ? "norm_added_" : "norm_") {}
+      : Stream(w / "attn", w / (text ? "ff_context" : "ff"), c, text ? "add_q_proj" : "to_q",
+               text ? "add_k_proj" : "to_k", text ? "add_v_proj" : "to_v", text ? "to_add_out" : "to_out.0",
+               text ? "norm_added_" : "norm_") {}
 
   ops::QkvStream heads(const Tensor& x, const Tensor& m) const {
-    return {modulated(x, m, kShift, kScale, q_.weight().dtype()), q_.weight(), k_.weight(), v_.weight(), q_norm_, k_norm_};
+    return {
+        modulated(x, m, kShift, kScale, q_.weight().dtype()), q_.weight(), k_.weight(), v_.weight(), q_norm_, k_norm_};
   }
   Tensor finish(const Tensor& x, const Tensor& attended, const Tensor& m) const {
     const Tensor h = out_.add_to(x, attended, m, kGate);
-    return down_.add_to(h, up_(modulated(h, m, kMlpShift, kMlpScale, q_.weight().dtype()), Activation::kGeluTanh), m, kMlpGate);
+    return down_.add_to(h, up_(modulated(h, m, kMlpShift, kMlpScale, q_.weight().dtype()), Activation::kGeluTanh), m,
+                        kMlpGate);
   }
 
  private:
-  Stream(const Weights& attn, const Weights& ff, const FluxConfig& c, const char* q, const char* k, const char* v, const char* out, const std::string& norm)
+  Stream(const Weights& attn, const Weights& ff, const FluxConfig& c, const char* q, const char* k, const char* v,
+         const char* out, const std::string& norm)
       : q_(attn / q, c.dim(), c.dim()),
         k_(attn / k, c.dim(), c.dim()),
         v_(attn / v, c.dim(), c.dim()),
@@ -92,12 +101,15 @@ class Stream {
 
 class DoubleBlock {
  public:
-  DoubleBlock(const Weights& w, const FluxConfig& c) : image_(w, c, false), text_(w, c, true), head_dim_(c.attention_head_dim) {}
+  DoubleBlock(const Weights& w, const FluxConfig& c)
+      : image_(w, c, false), text_(w, c, true), head_dim_(c.attention_head_dim) {}
 
   Streams operator()(const Streams& x, const Tensor& image_mod, const Tensor& text_mod, const Tensor& rope) const {
     const int64_t text = x.encoder.size(1);
-    const Tensor joint = attend(ops::qkv({text_.heads(x.encoder, text_mod), image_.heads(x.hidden, image_mod)}, rope, head_dim_, kEps));
-    return {image_.finish(x.hidden, joint.slice(1, text), image_mod), text_.finish(x.encoder, joint.narrow(1, 0, text), text_mod)};
+    const Tensor joint =
+        attend(ops::qkv({text_.heads(x.encoder, text_mod), image_.heads(x.hidden, image_mod)}, rope, head_dim_, kEps));
+    return {image_.finish(x.hidden, joint.slice(1, text), image_mod),
+            text_.finish(x.encoder, joint.narrow(1, 0, text), text_mod)};
   }
 
  private:
@@ -119,7 +131,8 @@ class SingleBlock {
 
   Tensor operator()(const Tensor& x, const Tensor& m, const Tensor& rope) const {
     const Tensor h = modulated(x, m, kShift, kScale, q_.weight().dtype());
-    const Tensor attended = attend(ops::qkv({{h, q_.weight(), k_.weight(), v_.weight(), q_norm_, k_norm_}}, rope, head_dim_, kEps));
+    const Tensor attended =
+        attend(ops::qkv({{h, q_.weight(), k_.weight(), v_.weight(), q_norm_, k_norm_}}, rope, head_dim_, kEps));
     return out_.add_to(x, {attended, up_(h, Activation::kGeluTanh)}, m, kGate);
   }
 
@@ -160,14 +173,18 @@ class Flux final : public diffusion::Denoiser {
     modulation_.emplace_back(w / "norm_out" / "linear", c.dim(), 2 * c.dim());
   }
 
-  diffusion::Prepared prepare(const diffusion::Conditioning& c, const Tensor& timesteps, double guidance, LatentSize size) const override {
+  diffusion::Prepared prepare(const diffusion::Conditioning& c, const Tensor& timesteps, double guidance,
+                              LatentSize size) const override {
     const Tensor t = timesteps * 1000.0;  // in the dtype of the latents, as diffusers rounds it
     Tensor vectors = time_(nn::sinusoid(t, kTimeWidth, dtype_)).unsqueeze(1) + pooled_(c.pooled).unsqueeze(0);
-    if (guidance_) vectors = vectors + (*guidance_)(nn::sinusoid(zeros({1}, timesteps.scalar_type()).fill_(guidance) * 1000.0, kTimeWidth, dtype_));
+    if (guidance_)
+      vectors = vectors + (*guidance_)(nn::sinusoid(zeros({1}, timesteps.scalar_type()).fill_(guidance) * 1000.0,
+                                                    kTimeWidth, dtype_));
     std::vector<std::vector<int64_t>> positions(static_cast<size_t>(c.text.size(1)), {0, 0, 0});
     for (int64_t y = 0; y < size.height / kPatch; ++y)
       for (int64_t x = 0; x < size.width / kPatch; ++x) positions.push_back({0, y, x});
-    return {text_in_.as(residual_, c.text), (vectors * vectors.sigmoid()).to(dtype_), nn::rotary_table(positions, config_.axes_dims_rope, kRopeTheta)};
+    return {text_in_.as(residual_, c.text), (vectors * vectors.sigmoid()).to(dtype_),
+            nn::rotary_table(positions, config_.axes_dims_rope, kRopeTheta)};
   }
 
   diffusion::Modulation modulate(const Tensor& vectors) const override {
@@ -180,7 +197,9 @@ class Flux final : public diffusion::Denoiser {
     const Context c{in.modulation, in.row, in.prepared.rope};
     const Streams x{image_in_.as(residual_, in.latent), in.prepared.text};
     const auto depth = static_cast<int64_t>(doubles_.size() + singles_.size());
-    const Streams y = cache.stack(kStack, in.step.branch).run(in.step, x, depth, [&](const Streams& s, Range r) { return blocks(s, r, c); });
+    const Streams y = cache.stack(kStack, in.step.branch).run(in.step, x, depth, [&](const Streams& s, Range r) {
+      return blocks(s, r, c);
+    });
     const Tensor m = c[static_cast<int64_t>(modulation_.size()) - 1];
     return out_(modulated(y.hidden, m, 1, 0, dtype_));  // this layer's parts come as scale, shift
   }
@@ -200,7 +219,9 @@ class Flux final : public diffusion::Denoiser {
   int64_t text_width() const override { return config_.joint_attention_dim; }
   int64_t pooled_width() const override { return config_.pooled_projection_dim; }
   bool guidance_embeds() const override { return guidance_.has_value(); }
-  std::vector<diffusion::StackShape> stacks() const override { return {{kStack, config_.num_layers + config_.num_single_layers}}; }
+  std::vector<diffusion::StackShape> stacks() const override {
+    return {{kStack, config_.num_layers + config_.num_single_layers}};
+  }
   double flops(int64_t batch, int64_t text_tokens, LatentSize size, int64_t last) const override;
 
  private:
@@ -230,7 +251,8 @@ class Flux final : public diffusion::Denoiser {
 
 double Flux::flops(int64_t batch, int64_t text_tokens, LatentSize size, int64_t last) const {
   const auto d = static_cast<double>(config_.dim());
-  const auto image = static_cast<double>(size.height / kPatch * (size.width / kPatch)), n = image + static_cast<double>(text_tokens);
+  const auto image = static_cast<double>(size.height / kPatch * (size.width / kPatch)),
+             n = image + static_cast<double>(text_tokens);
   const double block = 2 * (4 + 2 * kMlpRatio) * d * d * n + 4 * n * n * d;
   const double ends = 2 * image * d * static_cast<double>(config_.in_channels + out_.out());
   return static_cast<double>(batch) * (block * static_cast<double>(last) + ends);
@@ -240,7 +262,9 @@ double Flux::flops(int64_t batch, int64_t text_tokens, LatentSize size, int64_t 
 
 std::unique_ptr<diffusion::Denoiser> make_flux(const Weights& w, const Json& json) {
   const auto c = or_throw(read<FluxConfig>(json, "transformer config", Unknown::kIgnore));
-  const auto refuse = [](const std::string& what) { throw Failure(Error{Code::kInvalidArgument, "transformer config: " + what}); };
+  const auto refuse = [](const std::string& what) {
+    throw Failure(Error{Code::kInvalidArgument, "transformer config: " + what});
+  };
   if (c.axes_dims_rope.size() != 3) refuse("axes_dims_rope must name three widths");
   for (const int64_t d : c.axes_dims_rope)
     if (d % 2 != 0) refuse("axes_dims_rope must be even");

@@ -115,13 +115,16 @@ class LoraSource final : public nn::WeightSource {
         if (key.ends_with(suffix)) known = true, adapters[module_of(suffix)].down = tensor.to(kF32);
       for (const char* suffix : {".lora_B.weight", ".lora_B.default.weight", ".lora_up.weight"})
         if (key.ends_with(suffix)) known = true, adapters[module_of(suffix)].up = tensor.to(kF32);
-      if (key.ends_with(".alpha") && tensor.numel() == 1) known = true, adapters[module_of(".alpha")].alpha = tensor.to(kF32).item<double>();
-      if (!known) return failure(Code::kUnsupported, lora.path + ": key " + key + " is no part of a LoRA that Cairn knows");
+      if (key.ends_with(".alpha") && tensor.numel() == 1)
+        known = true, adapters[module_of(".alpha")].alpha = tensor.to(kF32).item<double>();
+      if (!known)
+        return failure(Code::kUnsupported, lora.path + ": key " + key + " is no part of a LoRA that Cairn knows");
     }
     if (skipped) notes.push_back(fmt::format("{}: {} tensors for text encoders were left out", lora.path, skipped));
     if (adapters.empty()) return corrupt(lora.path + " holds no adapter for the transformer");
     for (const auto& [name, a] : adapters)
-      if (auto ok = place(name, a, lora.scale); !ok) return tl::unexpected(within(lora.path + ": adapter " + name, std::move(ok).error()));
+      if (auto ok = place(name, a, lora.scale); !ok)
+        return tl::unexpected(within(lora.path + ": adapter " + name, std::move(ok).error()));
     return {};
   }
 
@@ -140,7 +143,8 @@ class LoraSource final : public nn::WeightSource {
  private:
   Result<void> place(const std::string& name, const Adapter& a, double scale) {
     if (!a.down.defined() || !a.up.defined()) return corrupt("has only one of its two halves");
-    if (a.down.dim() != 2 || a.up.dim() != 2 || a.down.size(0) != a.up.size(1) || a.down.size(0) == 0) return corrupt("halves do not fit each other");
+    if (a.down.dim() != 2 || a.up.dim() != 2 || a.down.size(0) != a.up.size(1) || a.down.size(0) == 0)
+      return corrupt("halves do not fit each other");
     const auto to = targets(name, by_flat_name_);
     std::vector<std::string> weights;
     int64_t rows = 0;
@@ -153,7 +157,8 @@ class LoraSource final : public nn::WeightSource {
     }
     if (weights.empty()) return failure(Code::kUnsupported, "names nothing that Cairn knows");
     if (rows != a.up.size(0)) return corrupt(fmt::format("has {} outputs, the model {}", a.up.size(0), rows));
-    const double factor = scale * a.alpha.value_or(static_cast<double>(a.down.size(0))) / static_cast<double>(a.down.size(0));
+    const double factor =
+        scale * a.alpha.value_or(static_cast<double>(a.down.size(0))) / static_cast<double>(a.down.size(0));
     int64_t at = 0;
     for (const auto& w : weights) {
       const int64_t out = TRY(base_->read(w, {})).size(0);
@@ -170,8 +175,8 @@ class LoraSource final : public nn::WeightSource {
 
 }  // namespace
 
-Result<std::shared_ptr<nn::WeightSource>> with_loras(std::shared_ptr<nn::WeightSource> base, const std::vector<Lora>& loras,
-                                                     std::vector<std::string>& notes) {
+Result<std::shared_ptr<nn::WeightSource>> with_loras(std::shared_ptr<nn::WeightSource> base,
+                                                     const std::vector<Lora>& loras, std::vector<std::string>& notes) {
   if (loras.empty()) return base;
   auto source = std::make_shared<LoraSource>(std::move(base));
   for (const Lora& l : loras) TRY_VOID(source->add(l, notes));

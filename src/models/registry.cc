@@ -26,7 +26,8 @@ struct Entry {
   Maker<T> make;
 };
 constexpr Entry<diffusion::Denoiser> kDenoisers[] = {{"FluxTransformer2DModel", make_flux}};
-constexpr Entry<diffusion::TextEncoder> kTextEncoders[] = {{"CLIPTextModel", make_clip_text}, {"T5EncoderModel", make_t5_encoder}};
+constexpr Entry<diffusion::TextEncoder> kTextEncoders[] = {{"CLIPTextModel", make_clip_text},
+                                                           {"T5EncoderModel", make_t5_encoder}};
 constexpr Entry<diffusion::Autoencoder> kAutoencoders[] = {{"AutoencoderKL", make_autoencoder_kl}};
 constexpr const char* kPipelines[] = {"FluxPipeline", "FluxImg2ImgPipeline"};
 constexpr const char* kSchedulers[] = {"FlowMatchEulerDiscreteScheduler"};
@@ -42,7 +43,8 @@ Result<void> known(const std::string& what, const std::string& name, const Names
     }
     if (list.back() == name) return {};
   }
-  return failure(Code::kUnsupported, fmt::format("{} of class \"{}\" is not supported; known: {}{}", what, name, join(list, ", "), did_you_mean(name, list)));
+  return failure(Code::kUnsupported, fmt::format("{} of class \"{}\" is not supported; known: {}{}", what, name,
+                                                 join(list, ", "), did_you_mean(name, list)));
 }
 
 // A folder being loaded: its index, and the notes on the way.
@@ -58,23 +60,27 @@ struct Loading {
   Result<std::string> class_of(const std::string& component) const {
     const Json* entry = index.find(component);
     const auto* pair = entry ? entry->as_array() : nullptr;
-    if (!pair || pair->size() != 2 || !(*pair)[1].as_string()) return corrupt(folder + "/model_index.json names no " + component);
+    if (!pair || pair->size() != 2 || !(*pair)[1].as_string())
+      return corrupt(folder + "/model_index.json names no " + component);
     return *(*pair)[1].as_string();
   }
 
   template <class T, size_t N>
-  Result<std::shared_ptr<const T>> component(const std::string& name, const Entry<T> (&table)[N], const std::vector<Lora>& loras = {}) {
+  Result<std::shared_ptr<const T>> component(const std::string& name, const Entry<T> (&table)[N],
+                                             const std::vector<Lora>& loras = {}) {
     const std::string kind = TRY(class_of(name));
     TRY_VOID(known(name, kind, table));
     const Json config = TRY(Json::read(at(name) + "/config.json"));
-    auto source = TRY(with_loras(TRY(nn::open_checkpoint(at(name), {"diffusion_pytorch_model", "model"})), loras, notes));
+    auto source =
+        TRY(with_loras(TRY(nn::open_checkpoint(at(name), {"diffusion_pytorch_model", "model"})), loras, notes));
     for (const auto& entry : table) {
       if (entry.name != kind) continue;
       const Weights w(source, options.dtype);
       auto made = caught([&] { return std::shared_ptr<const T>(entry.make(w, config)); });
       if (!made) return tl::unexpected(within(at(name), std::move(made).error()));
       if (const auto unread = w.unread(); !unread.empty())
-        notes.push_back(fmt::format("{}: {} tensors of the checkpoint are not used ({}{})", name, unread.size(), unread.front(), unread.size() > 1 ? ", …" : ""));
+        notes.push_back(fmt::format("{}: {} tensors of the checkpoint are not used ({}{})", name, unread.size(),
+                                    unread.front(), unread.size() > 1 ? ", …" : ""));
       return made;
     }
     throw Bug("a class of the table is not in the table");
@@ -93,11 +99,14 @@ Result<diffusion::FlowMatchConfig> scheduler_of(const Loading& l) {
 
 Result<void> fit_together(const diffusion::Components& p) {
   if (p.text_encoder->width() != p.denoiser->text_width())
-    return invalid(fmt::format("text_encoder_2 gives vectors of {}, the transformer takes {}", p.text_encoder->width(), p.denoiser->text_width()));
+    return invalid(fmt::format("text_encoder_2 gives vectors of {}, the transformer takes {}", p.text_encoder->width(),
+                               p.denoiser->text_width()));
   if (p.pooled_encoder->width() != p.denoiser->pooled_width())
-    return invalid(fmt::format("text_encoder gives vectors of {}, the transformer takes {}", p.pooled_encoder->width(), p.denoiser->pooled_width()));
+    return invalid(fmt::format("text_encoder gives vectors of {}, the transformer takes {}", p.pooled_encoder->width(),
+                               p.denoiser->pooled_width()));
   if (p.autoencoder->space().channels != p.denoiser->latent_channels())
-    return invalid(fmt::format("the autoencoder has {} latent channels, the transformer {}", p.autoencoder->space().channels, p.denoiser->latent_channels()));
+    return invalid(fmt::format("the autoencoder has {} latent channels, the transformer {}",
+                               p.autoencoder->space().channels, p.denoiser->latent_channels()));
   return caught([&] { diffusion::FlowMatchEuler check_config(p.scheduler); });
 }
 

@@ -23,8 +23,10 @@ class HashedText final : public diffusion::TextEncoder {
   diffusion::Encoded encode(const Tensor& ids) const override {
     uint64_t seed = kSeed;
     const Tensor flat = ids.contiguous();
-    for (int64_t i = 0; i < flat.numel(); ++i) seed = (seed ^ static_cast<uint64_t>(static_cast<const int64_t*>(flat.data_ptr())[i])) * 0x100000001b3u;
-    return {hashed_uniform({ids.size(0), ids.size(1), width_}, seed, 0, 1).to(dtype_), hashed_uniform({ids.size(0), width_}, seed + 1, 0, 1).to(dtype_)};
+    for (int64_t i = 0; i < flat.numel(); ++i)
+      seed = (seed ^ static_cast<uint64_t>(static_cast<const int64_t*>(flat.data_ptr())[i])) * 0x100000001b3u;
+    return {hashed_uniform({ids.size(0), ids.size(1), width_}, seed, 0, 1).to(dtype_),
+            hashed_uniform({ids.size(0), width_}, seed + 1, 0, 1).to(dtype_)};
   }
   int64_t width() const override { return width_; }
 
@@ -38,7 +40,8 @@ Result<std::shared_ptr<const text::Tokenizer>> byte_tokenizer(int64_t length) {
   Json vocab(Json::Object{});
   for (int b = 0; b < 256; ++b) vocab.set(fmt::format("<0x{:02X}>", b), b);
   vocab.set("<pad>", 256);
-  Json model(Json::Object{{"type", "BPE"}, {"vocab", std::move(vocab)}, {"merges", Json::Array{}}, {"byte_fallback", true}});
+  Json model(
+      Json::Object{{"type", "BPE"}, {"vocab", std::move(vocab)}, {"merges", Json::Array{}}, {"byte_fallback", true}});
   const Json tokenizer(Json::Object{{"version", "1.0"}, {"model", std::move(model)}});
   const Json config(Json::Object{{"model_max_length", length}, {"pad_token", "<pad>"}});
   return std::make_shared<const text::Tokenizer>(TRY(text::Tokenizer::from_json(tokenizer.dump(), config.dump())));
@@ -48,7 +51,8 @@ Result<int64_t> layers_of(const std::string& option) {
   const std::string_view number = std::string_view(option).substr(std::min<size_t>(7, option.size()));
   int64_t n = 0;
   const auto r = std::from_chars(number.data(), number.data() + number.size(), n);
-  if (!option.starts_with("layers=") || r.ec != std::errc() || r.ptr != number.data() + number.size() || n < 1 || n > 100)
+  if (!option.starts_with("layers=") || r.ec != std::errc() || r.ptr != number.data() + number.size() || n < 1 ||
+      n > 100)
     return invalid("synthetic option \"" + option + "\" is not layers=N with N from 1 to 100");
   return n;
 }
@@ -58,7 +62,8 @@ Result<int64_t> layers_of(const std::string& option) {
 Result<diffusion::Pipeline> synthetic_pipeline(const std::string& spec, const LoadOptions& options) {
   const auto parts = split(spec, ':');
   const bool dev = parts[0] == "flux-dev";
-  if (!dev && parts[0] != "flux-schnell") return invalid("unknown synthetic model \"" + parts[0] + "\": flux-dev and flux-schnell are known");
+  if (!dev && parts[0] != "flux-schnell")
+    return invalid("unknown synthetic model \"" + parts[0] + "\": flux-dev and flux-schnell are known");
   if (parts.size() > 2) return invalid("synthetic model \"" + spec + "\" has more than one option");
   if (!options.loras.empty()) return invalid("a synthetic model takes no LoRA");
   int64_t doubles = 19, singles = 38;
@@ -66,7 +71,8 @@ Result<diffusion::Pipeline> synthetic_pipeline(const std::string& spec, const Lo
   ops::install_kernels();
 
   Json transformer(Json::Object{{"num_layers", doubles}, {"num_single_layers", singles}, {"guidance_embeds", dev}});
-  const Json vae = *Json::parse(R"({"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 16, "norm_num_groups": 32,
+  const Json vae = *Json::parse(
+      R"({"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 16, "norm_num_groups": 32,
     "scaling_factor": 0.3611, "shift_factor": 0.1159, "sample_size": 1024, "use_quant_conv": false, "use_post_quant_conv": false})");
   diffusion::Components p;
   p.name = spec;

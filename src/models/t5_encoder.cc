@@ -17,9 +17,12 @@ struct T5Config {
   std::string feed_forward_proj = "gated-gelu";
 
   void fields(auto& f) {
-    f("vocab_size", vocab_size, "tokens", required().between(1, 1e7))("d_model", d_model, "width", required().between(1, 65536));
-    f("d_kv", d_kv, "head width", required().between(1, 4096))("d_ff", d_ff, "width of the MLP", required().between(1, 1 << 20));
-    f("num_layers", num_layers, "layers", required().between(1, 1000))("num_heads", num_heads, "heads", required().between(1, 1024));
+    f("vocab_size", vocab_size, "tokens", required().between(1, 1e7))("d_model", d_model, "width",
+                                                                      required().between(1, 65536));
+    f("d_kv", d_kv, "head width", required().between(1, 4096))("d_ff", d_ff, "width of the MLP",
+                                                               required().between(1, 1 << 20));
+    f("num_layers", num_layers, "layers", required().between(1, 1000))("num_heads", num_heads, "heads",
+                                                                       required().between(1, 1024));
     f("relative_attention_num_buckets", relative_attention_num_buckets, "", between(4, 4096));
     f("relative_attention_max_distance", relative_attention_max_distance, "", between(2, 1e6));
     f("layer_norm_epsilon", layer_norm_epsilon, "", between(0, 1));
@@ -63,7 +66,8 @@ int64_t bucket(int64_t distance, const T5Config& c) {
   const int64_t d = std::abs(distance);
   if (d < exact) return side + d;
   const float grown = std::log(static_cast<float>(d) / static_cast<float>(exact)) /
-                      static_cast<float>(std::log(static_cast<double>(c.relative_attention_max_distance) / static_cast<double>(exact))) *
+                      static_cast<float>(std::log(static_cast<double>(c.relative_attention_max_distance) /
+                                                  static_cast<double>(exact))) *
                       static_cast<float>(half - exact);
   return side + std::min(half - 1, exact + static_cast<int64_t>(grown));
 }
@@ -93,7 +97,11 @@ class T5Encoder final : public diffusion::TextEncoder {
     auto* p = static_cast<int64_t*>(buckets.data_ptr());
     for (int64_t i = 0; i < length; ++i)
       for (int64_t j = 0; j < length; ++j) *p++ = bucket(j - i, config_);
-    return distances_.index_select(0, buckets.to(distances_.device())).view({length, length, -1}).permute({2, 0, 1}).unsqueeze(0).contiguous();
+    return distances_.index_select(0, buckets.to(distances_.device()))
+        .view({length, length, -1})
+        .permute({2, 0, 1})
+        .unsqueeze(0)
+        .contiguous();
   }
 
   T5Config config_;

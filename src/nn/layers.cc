@@ -11,8 +11,11 @@ Tensor Embedding::operator()(const Tensor& ids) const {
   if (flat.numel() > 0) {
     const int64_t least = flat.min().item<int64_t>(), most = flat.max().item<int64_t>();
     if (least < 0 || most >= weight_.size(0))
-      throw Failure(Error{Code::kInvalidArgument, fmt::format("token id {} is outside the model's vocabulary of {}: tokenizer and text encoder do "
-                                                              "not belong together", least < 0 ? least : most, weight_.size(0))});
+      throw Failure(
+          Error{Code::kInvalidArgument,
+                fmt::format("token id {} is outside the model's vocabulary of {}: tokenizer and text encoder do "
+                            "not belong together",
+                            least < 0 ? least : most, weight_.size(0))});
   }
   return weight_.index_select(0, flat).to(out_).unflatten(0, ids.sizes());
 }
@@ -24,14 +27,16 @@ Tensor sinusoid(const Tensor& timesteps, int64_t width, Dtype out) {
   auto* p = static_cast<float*>(table.data_ptr());
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < half; ++j) {
-      const double angle = static_cast<const double*>(t.data_ptr())[i] * std::exp(-std::log(10000.0) * static_cast<double>(j) / static_cast<double>(half));
+      const double angle = static_cast<const double*>(t.data_ptr())[i] *
+                           std::exp(-std::log(10000.0) * static_cast<double>(j) / static_cast<double>(half));
       p[i * width + j] = static_cast<float>(std::cos(angle));
       p[i * width + half + j] = static_cast<float>(std::sin(angle));
     }
   return table.to(timesteps.device()).to(out);
 }
 
-Tensor rotary_table(const std::vector<std::vector<int64_t>>& positions, const std::vector<int64_t>& dims, double theta) {
+Tensor rotary_table(const std::vector<std::vector<int64_t>>& positions, const std::vector<int64_t>& dims,
+                    double theta) {
   int64_t width = 0;
   for (const int64_t d : dims) width += d;
   const auto tokens = static_cast<int64_t>(positions.size());
@@ -40,7 +45,8 @@ Tensor rotary_table(const std::vector<std::vector<int64_t>>& positions, const st
   for (const auto& at : positions)
     for (size_t axis = 0; axis < dims.size(); ++axis)
       for (int64_t j = 0; j < dims[axis]; ++j) {
-        const double angle = static_cast<double>(at[axis]) * std::pow(theta, -static_cast<double>(j / 2 * 2) / static_cast<double>(dims[axis]));
+        const double angle = static_cast<double>(at[axis]) *
+                             std::pow(theta, -static_cast<double>(j / 2 * 2) / static_cast<double>(dims[axis]));
         *cos++ = static_cast<float>(std::cos(angle));
         *sin++ = static_cast<float>(j % 2 ? std::sin(angle) : -std::sin(angle));
       }

@@ -15,7 +15,9 @@ class Linear {
   Linear(const Weights& w, int64_t in, int64_t out) : weight_(w.matrix(out, in)) {}
 
   // x (N, T, in), or parts whose widths add up to `in`; the result (N, T, out) in the dtype of the weights, or `as`.
-  Tensor operator()(at::TensorList x, Activation act = Activation::kNone) const { return ops::linear(x, weight_, act, weight_.dtype()); }
+  Tensor operator()(at::TensorList x, Activation act = Activation::kNone) const {
+    return ops::linear(x, weight_, act, weight_.dtype());
+  }
   Tensor as(Dtype dtype, at::TensorList x) const { return ops::linear(x, weight_, Activation::kNone, dtype); }
   // residual + y, or residual + gate * y with the gate a part of modulation (N, parts, out).
   Tensor add_to(const Tensor& residual, at::TensorList x) const { return ops::linear_add(residual, x, weight_, {}, 0); }
@@ -45,7 +47,8 @@ class LayerNorm {
 
 class RmsNorm {
  public:
-  RmsNorm(const Weights& w, int64_t width, double eps) : weight_(w.read("weight", {width}, kF32)), eps_(eps), out_(w.dtype()) {}
+  RmsNorm(const Weights& w, int64_t width, double eps)
+      : weight_(w.read("weight", {width}, kF32)), eps_(eps), out_(w.dtype()) {}
   Tensor operator()(const Tensor& x) const { return ops::rms_norm(x, weight_, eps_, out_); }
 
  private:

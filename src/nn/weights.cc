@@ -33,7 +33,8 @@ class Checkpoint final : public WeightSource {
   bool has(const std::string& name) const override { return home_.contains(name); }
   Result<Tensor> read(const std::string& name, at::IntArrayRef) const override {
     const auto it = home_.find(name);
-    if (it == home_.end()) return failure(Code::kNotFound, fmt::format("{} has no tensor {}{}", where_, name, did_you_mean(name, names())));
+    if (it == home_.end())
+      return failure(Code::kNotFound, fmt::format("{} has no tensor {}{}", where_, name, did_you_mean(name, names())));
     return map_tensor(files_[it->second], name);
   }
   std::vector<std::string> names() const override {
@@ -56,7 +57,8 @@ class Synthetic final : public WeightSource {
   bool has(const std::string& name) const override { return !name.empty(); }
   Result<Tensor> read(const std::string& name, at::IntArrayRef shape) const override {
     for (const int64_t d : shape)
-      if (d <= 0) return invalid(fmt::format("synthetic weight {} needs a full shape, got {}", name, shape_text(shape)));
+      if (d <= 0)
+        return invalid(fmt::format("synthetic weight {} needs a full shape, got {}", name, shape_text(shape)));
     if (shape.empty()) return invalid("synthetic weight " + name + " needs a shape");
     uint64_t seed = seed_;
     for (const char c : name) seed = (seed ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
@@ -75,7 +77,8 @@ class Synthetic final : public WeightSource {
 
 }  // namespace
 
-Result<std::shared_ptr<WeightSource>> open_checkpoint(const std::string& folder, const std::vector<std::string>& stems) {
+Result<std::shared_ptr<WeightSource>> open_checkpoint(const std::string& folder,
+                                                      const std::vector<std::string>& stems) {
   for (const auto& stem : stems) {
     const std::string single = folder + "/" + stem + ".safetensors", index = single + ".index.json";
     if (fs::exists(single)) {
@@ -90,14 +93,16 @@ Result<std::shared_ptr<WeightSource>> open_checkpoint(const std::string& folder,
     std::set<std::string> shards;
     for (const auto& [name, file] : *map->as_object()) {
       const auto* s = file.as_string();
-      if (!s || s->find('/') != std::string::npos) return corrupt(index + ": the file of " + name + " is no plain file name");
+      if (!s || s->find('/') != std::string::npos)
+        return corrupt(index + ": the file of " + name + " is no plain file name");
       shards.insert(*s);
     }
     auto c = std::make_shared<Checkpoint>(folder);
     for (const auto& s : shards) TRY_VOID(c->add(folder + "/" + s));
     return c;
   }
-  return failure(Code::kNotFound, fmt::format("{} holds none of {}.safetensors (or its .index.json)", folder, join(stems, ".safetensors, ")));
+  return failure(Code::kNotFound, fmt::format("{} holds none of {}.safetensors (or its .index.json)", folder,
+                                              join(stems, ".safetensors, ")));
 }
 
 std::shared_ptr<WeightSource> synthetic(uint64_t seed) { return std::make_shared<Synthetic>(seed); }
@@ -123,7 +128,8 @@ Tensor Weights::read(std::string_view name, at::IntArrayRef shape, Dtype dtype) 
     throw Failure(Error{Code::kCorrupt, fmt::format("{}: tensor {} {}", source_->describe(), full, what)});
   };
   if (!fits) refuse("has shape " + shape_text(t.sizes()) + ", expected " + shape_text(shape));
-  if (!c10::isFloatingType(t.scalar_type())) refuse(std::string("has dtype ") + c10::toString(t.scalar_type()) + ", expected a real one");
+  if (!c10::isFloatingType(t.scalar_type()))
+    refuse(std::string("has dtype ") + c10::toString(t.scalar_type()) + ", expected a real one");
   if (!all_finite(t)) refuse("holds NaN or infinity: the file is damaged");
   return t.scalar_type() == dtype ? t : t.to(dtype);
 }

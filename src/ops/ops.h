@@ -55,11 +55,14 @@ inline Op<Tensor(const Tensor& residual, at::TensorList x, const Weight& w, cons
     linear_add{"linear_add", reference::linear_add};
 
 // act(x Wg^T) * (x Wu^T), in the dtype of x (gated linear units: Shazeer 2020).
-inline Op<Tensor(const Tensor& x, const Weight& gate, const Weight& up, Activation act)> linear_glu{"linear_glu", reference::linear_glu};
+inline Op<Tensor(const Tensor& x, const Weight& gate, const Weight& up, Activation act)> linear_glu{
+    "linear_glu", reference::linear_glu};
 
 // Over the last dimension; weight and bias (D) of any float dtype, undefined for none.
-inline Op<Tensor(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, Dtype out)> layer_norm{"layer_norm", reference::layer_norm};
-inline Op<Tensor(const Tensor& x, const Tensor& weight, double eps, Dtype out)> rms_norm{"rms_norm", reference::rms_norm};
+inline Op<Tensor(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, Dtype out)> layer_norm{
+    "layer_norm", reference::layer_norm};
+inline Op<Tensor(const Tensor& x, const Tensor& weight, double eps, Dtype out)> rms_norm{"rms_norm",
+                                                                                         reference::rms_norm};
 
 // layer_norm(x) * (1 + scale) + shift, with shift and scale parts of modulation (N, parts, D) fp32. x (N, T, D).
 inline Op<Tensor(const Tensor& x, const Tensor& modulation, int64_t shift, int64_t scale, double eps, Dtype out)>
@@ -68,7 +71,8 @@ inline Op<Tensor(const Tensor& x, const Tensor& modulation, int64_t shift, int64
 // Projects each stream to heads, RMS-norms and rotates queries and keys, and joins the streams' tokens in order.
 // rope: (2, T, d) fp32 for the joint T tokens, cosines then sines with the sign of even positions turned, so that
 // rotating x is x * cos + swap_pairs(x) * sin (adjacent pairs, RoFormer); undefined for none.
-inline Op<Qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, double eps)> qkv{"qkv", reference::qkv};
+inline Op<Qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, double eps)> qkv{"qkv",
+                                                                                                      reference::qkv};
 
 // softmax(scale q k^T + bias) v. q (N, T, H, d), k and v (N, S, H, d); the result (N, T, H d) in the dtype of q.
 // bias: fp32, broadcastable to (N, H, T, S), undefined for none. causal: query t sees keys up to t.

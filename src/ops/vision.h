@@ -21,7 +21,8 @@ struct ConvShape {
 
 namespace reference {
 Tensor group_norm(const Tensor& x, const GroupNorm& norm, Dtype out);
-Tensor norm_conv(const Tensor& x, const GroupNorm& norm, const Weight& w, const ConvShape& shape, const Tensor& residual);
+Tensor norm_conv(const Tensor& x, const GroupNorm& norm, const Weight& w, const ConvShape& shape,
+                 const Tensor& residual);
 Tensor upsample_conv(const Tensor& x, const Weight& w);
 }  // namespace reference
 
@@ -30,7 +31,8 @@ inline Op<Tensor(const Tensor& x, const GroupNorm& norm, Dtype out)> group_norm{
 
 // conv(silu(group_norm(x))) + residual: norm undefined skips it, residual undefined adds nothing. The weight is
 // (out, in, kh, kw); products take inputs in its dtype. The result is fp32 (the residual stream of the autoencoder).
-inline Op<Tensor(const Tensor& x, const GroupNorm& norm, const Weight& w, const ConvShape& shape, const Tensor& residual)>
+inline Op<Tensor(const Tensor& x, const GroupNorm& norm, const Weight& w, const ConvShape& shape,
+                 const Tensor& residual)>
     norm_conv{"norm_conv", reference::norm_conv};
 
 // 3x3 convolution (padding 1) of the picture doubled in height and width by repetition. fp32 result.

@@ -13,7 +13,8 @@ namespace cairn::ops {
 class Weight {
  public:
   Weight() = default;
-  Weight(Tensor weight, Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)), form_(std::make_shared<Form>()) {}
+  Weight(Tensor weight, Tensor bias)
+      : weight_(std::move(weight)), bias_(std::move(bias)), form_(std::make_shared<Form>()) {}
 
   const Tensor& weight() const { return weight_; }
   const Tensor& bias() const { return bias_; }  // undefined when the layer has none

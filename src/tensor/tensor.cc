@@ -3,6 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/ops/randn.h>
+#include <c10/util/Exception.h>
 
 namespace cairn {
 
@@ -15,15 +16,26 @@ Result<Dtype> parse_dtype(const std::string& name) {
 
 std::string dtype_name(Dtype dtype) {
   switch (dtype) {
-    case kF32: return "fp32";
-    case kBF16: return "bf16";
-    case kF16: return "fp16";
-    default: return c10::toString(dtype);
+    case kF32:
+      return "fp32";
+    case kBF16:
+      return "bf16";
+    case kF16:
+      return "fp16";
+    default:
+      return c10::toString(dtype);
   }
 }
 
 Tensor empty(at::IntArrayRef shape, Dtype dtype) { return at::detail::empty_cpu(shape, dtype); }
 Tensor zeros(at::IntArrayRef shape, Dtype dtype) { return empty(shape, dtype).zero_(); }
+
+std::optional<TensorError> tensor_error(const std::exception& e) {
+  const auto* error = dynamic_cast<const c10::Error*>(&e);
+  if (!error) return std::nullopt;
+  const std::string what = error->what_without_backtrace();
+  return TensorError{what.substr(0, what.find('\n')), what.find("allocate memory") != std::string::npos};
+}
 
 Noise::Noise(uint64_t seed) : generator_(at::detail::createCPUGenerator(seed)) {}
 

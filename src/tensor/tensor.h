@@ -2,9 +2,12 @@
 // else of torch.
 #pragma once
 #include <ATen/core/Tensor.h>
+#include <c10/core/InferenceMode.h>
 #include <c10/core/ScalarType.h>
 
 #include <cstdint>
+#include <exception>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -30,6 +33,16 @@ std::string dtype_name(Dtype dtype);
 // An uninitialised tensor in host memory (contiguous). Cheaper than going through the dispatcher.
 Tensor empty(at::IntArrayRef shape, Dtype dtype);
 Tensor zeros(at::IntArrayRef shape, Dtype dtype);
+
+// While one lives, this thread's tensors keep no record for gradients: every operation starts faster.
+using Inference = c10::InferenceMode;
+
+// What the tensor library says went wrong, in one line; nothing for exceptions that are not its own.
+struct TensorError {
+  std::string what;
+  bool out_of_memory = false;
+};
+std::optional<TensorError> tensor_error(const std::exception& e);
 
 // The standard normal numbers that torch.randn gives with a CPU generator of that seed, in that dtype.
 // One Noise is one generator: later draws go on where earlier ones ended.

@@ -22,10 +22,13 @@ const std::string kSource = CAIRN_SOURCE_DIR;
 
 class BadInput : public testing::Test {
  protected:
-  BadInput() : folder_(fs::temp_directory_path() / ("cairn-bad-input-" + std::to_string(::getpid()))) { fs::create_directories(folder_ / "out"); }
+  BadInput() : folder_(fs::temp_directory_path() / ("cairn-bad-input-" + std::to_string(::getpid()))) {
+    fs::create_directories(folder_ / "out");
+  }
   ~BadInput() override { fs::remove_all(folder_); }
 
-  // Runs generate; a success is a failure of the test. The message, after checking that it is short and nothing was written.
+  // Runs generate; a success is a failure of the test. The message, after checking that it is short and nothing was
+  // written.
   std::string refused(const Arguments& args, bool with_prompt = true) {
     Arguments all{"--quiet", "--steps", "2", "--save-path", folder_ / "out" / "x.png"};
     if (with_prompt) all.emplace_back("rocket");
@@ -33,9 +36,7 @@ class BadInput : public testing::Test {
     Result<int> r = failure(Code::kInternal, "");
     try {
       r = generate(all);
-    } catch (const Failure& e) {
-      r = tl::unexpected(e.error());
-    }
+    } catch (const Failure& e) { r = tl::unexpected(e.error()); }
     EXPECT_FALSE(r) << "was accepted";
     EXPECT_TRUE(fs::is_empty(folder_ / "out")) << "left a file behind";
     if (r) return "";
@@ -164,7 +165,8 @@ TEST_F(BadInput, OutputsThatCannotBeWritten) {
   EXPECT_THAT(save_to(folder_ / "picture.tiff"), HasSubstr(".png"));
   fs::create_directories(folder_ / "folder.png");
   EXPECT_THAT(save_to(folder_ / "folder.png"), HasSubstr("Is a directory"));
-  const auto full = generate({"rocket", "--steps", "1", "--quiet", "--save-path", folder_ / "y.png", "--json", "/dev/full"});
+  const auto full =
+      generate({"rocket", "--steps", "1", "--quiet", "--save-path", folder_ / "y.png", "--json", "/dev/full"});
   ASSERT_FALSE(full);
   EXPECT_THAT(full.error().what, HasSubstr("No space left"));
 }
@@ -197,7 +199,8 @@ Process run_program(const std::string& args, int interrupt_after_ms = 0) {
   }
   Process p;
   char buffer[4096];
-  for (ssize_t n; (n = ::read(pipe_ends[0], buffer, sizeof buffer)) > 0;) p.output.append(buffer, static_cast<size_t>(n));
+  for (ssize_t n; (n = ::read(pipe_ends[0], buffer, sizeof buffer)) > 0;)
+    p.output.append(buffer, static_cast<size_t>(n));
   ::close(pipe_ends[0]);
   int status = 0;
   ::waitpid(child, &status, 0);

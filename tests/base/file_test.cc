@@ -12,7 +12,9 @@ namespace fs = std::filesystem;
 
 class FileTest : public testing::Test {
  protected:
-  FileTest() : folder_(fs::temp_directory_path() / ("cairn-file-test-" + std::to_string(::getpid()))) { fs::create_directories(folder_); }
+  FileTest() : folder_(fs::temp_directory_path() / ("cairn-file-test-" + std::to_string(::getpid()))) {
+    fs::create_directories(folder_);
+  }
   ~FileTest() override { fs::remove_all(folder_); }
   fs::path folder_;
 };

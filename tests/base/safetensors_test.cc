@@ -19,7 +19,8 @@ std::string error_of(const std::string& bytes) {
 }
 
 TEST(Safetensors, ReadsEntriesAndMetadata) {
-  const auto bytes = file_with(R"({"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}})", 8);
+  const auto bytes =
+      file_with(R"({"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}})", 8);
   const auto h = parse_safetensors_header(bytes, bytes.size());
   ASSERT_TRUE(h) << h.error().what;
   EXPECT_EQ(h->metadata.at("a"), "b");
@@ -35,16 +36,23 @@ TEST(Safetensors, RefusesAHeaderLongerThanAnything) {
 }
 
 TEST(Safetensors, RefusesOffsetsOutsideTheFile) {
-  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7)), HasSubstr("tensor x: lies at bytes 0 to 8"));
-  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}})", 8)), HasSubstr("tensor x"));
-  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8)), HasSubstr("tensor x"));
+  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7)),
+              HasSubstr("tensor x: lies at bytes 0 to 8"));
+  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}})", 8)),
+              HasSubstr("tensor x"));
+  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8)),
+              HasSubstr("tensor x"));
 }
 
 TEST(Safetensors, RefusesShapesThatDoNotFitTheirBytes) {
-  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8)), HasSubstr("should take 12 bytes"));
-  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[4611686018427387904,8],"data_offsets":[0,8]}})", 8)), HasSubstr("2^64"));
-  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,8]}})", 8)), HasSubstr("shape with -1"));
-  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"Q9","shape":[1],"data_offsets":[0,8]}})", 8)), HasSubstr("unknown dtype \"Q9\""));
+  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8)),
+              HasSubstr("should take 12 bytes"));
+  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[4611686018427387904,8],"data_offsets":[0,8]}})", 8)),
+              HasSubstr("2^64"));
+  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,8]}})", 8)),
+              HasSubstr("shape with -1"));
+  EXPECT_THAT(error_of(file_with(R"({"x":{"dtype":"Q9","shape":[1],"data_offsets":[0,8]}})", 8)),
+              HasSubstr("unknown dtype \"Q9\""));
 }
 
 TEST(Safetensors, EveryTruncationIsAnError) {
@@ -54,7 +62,8 @@ TEST(Safetensors, EveryTruncationIsAnError) {
 }
 
 TEST(Safetensors, WritesWhatItReads) {
-  const std::string path = std::filesystem::temp_directory_path() / ("cairn-st-" + std::to_string(::getpid()) + ".safetensors");
+  const std::string path =
+      std::filesystem::temp_directory_path() / ("cairn-st-" + std::to_string(::getpid()) + ".safetensors");
   ASSERT_TRUE(write_safetensors(path, {{"a", "U8", {3}, "abc"}, {"b", "F32", {}, "wxyz"}}, {{"k", "v"}}));
   const auto f = SafetensorsFile::open(path);
   ASSERT_TRUE(f) << f.error().what;

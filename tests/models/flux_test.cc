@@ -1,5 +1,4 @@
 // FLUX pipelines against numbers recorded from diffusers (tests/golden/*/README.md has the tolerances).
-#include <c10/core/InferenceMode.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -16,7 +15,8 @@ using testing::golden;
 using testing::relative_error;
 using testing::source_path;
 
-const diffusion::Pipeline& pipeline(const std::string& folder, Dtype dtype, const std::vector<models::Lora>& loras = {}) {
+const diffusion::Pipeline& pipeline(const std::string& folder, Dtype dtype,
+                                    const std::vector<models::Lora>& loras = {}) {
   static std::map<std::string, diffusion::Pipeline> loaded;
   std::string key = folder + dtype_name(dtype);
   for (const auto& l : loras) key += l.path;
@@ -32,7 +32,9 @@ diffusion::Request request_of(const Json& c) {
   diffusion::Request r;
   r.prompts = {c.text("prompt")};
   if (const Json* n = c.find("negative_prompt")) r.negative_prompt = *n->as_string();
-  const auto number = [&](const char* key, double otherwise) { return c.find(key) ? c.find(key)->number() : otherwise; };
+  const auto number = [&](const char* key, double otherwise) {
+    return c.find(key) ? c.find(key)->number() : otherwise;
+  };
   r.true_cfg_scale = number("true_cfg_scale", 1);
   r.steps = static_cast<int64_t>(number("steps", 28));
   r.height = static_cast<int64_t>(number("height", 128));
@@ -54,7 +56,9 @@ Json cases(const char* kind) { return *Json::read(source_path("tests/golden/emoj
 struct Tolerance {
   double text, prediction, late_prediction, latents, cached;
 };
-Tolerance tolerance(Dtype dtype) { return dtype == kF32 ? Tolerance{1e-4, 1e-4, 1e-4, 5e-4, 1e-3} : Tolerance{1.5e-2, 1.5e-2, 4e-2, 2.5e-2, 3e-2}; }
+Tolerance tolerance(Dtype dtype) {
+  return dtype == kF32 ? Tolerance{1e-4, 1e-4, 1e-4, 5e-4, 1e-3} : Tolerance{1.5e-2, 1.5e-2, 4e-2, 2.5e-2, 3e-2};
+}
 
 image::Image picture_of(const Tensor& chw) {
   image::Image out(chw.size(2), chw.size(1));
@@ -65,12 +69,13 @@ image::Image picture_of(const Tensor& chw) {
 
 class Emoji : public ::testing::TestWithParam<Dtype> {
  protected:
-  const c10::InferenceMode no_gradients_;
+  const Inference no_gradients_;
   const diffusion::Pipeline& pipe_ = pipeline("weights/cairn-emoji", GetParam());
   const Tolerance tolerance_ = tolerance(GetParam());
   std::string key(const std::string& name) const { return dtype_name(GetParam()) + "." + name; }
 };
-INSTANTIATE_TEST_SUITE_P(Dtypes, Emoji, ::testing::Values(kF32, kBF16), [](const auto& i) { return dtype_name(i.param); });
+INSTANTIATE_TEST_SUITE_P(Dtypes, Emoji, ::testing::Values(kF32, kBF16),
+                         [](const auto& i) { return dtype_name(i.param); });
 
 TEST_P(Emoji, EveryRecordedCaseGivesTheRecordedLatentsAndPictures) {
   const Json plain = cases("plain");
@@ -107,7 +112,8 @@ TEST_P(Emoji, PredictionsOfRecordedInputsAgree) {
     diffusion::RequestCache none;
     // The recorded inputs are the initial latents: the first positive call can be repeated on them.
     const Tensor initial = golden(file, k + ".initial");
-    const Tensor got = pipe_.parts().denoiser->forward({initial, prepared, modulation, 0, {.index = 0, .total = timesteps.size(0) / calls_per_step}}, none);
+    const Tensor got = pipe_.parts().denoiser->forward(
+        {initial, prepared, modulation, 0, {.index = 0, .total = timesteps.size(0) / calls_per_step}}, none);
     EXPECT_LT(relative_error(got, golden(file, k + ".prediction.0")), tolerance_.prediction);
   }
 }
@@ -124,8 +130,12 @@ TEST_P(Emoji, TextEncodersGiveTheRecordedVectors) {
       return out;
     };
     const auto& p = pipe_.parts();
-    EXPECT_LT(relative_error(p.pooled_encoder->encode(ids(*p.pooled_tokenizer, 77)).pooled, golden(file, k + ".pooled").narrow(0, 0, 1)), tolerance_.text);
-    EXPECT_LT(relative_error(p.text_encoder->encode(ids(*p.tokenizer, 32)).hidden, golden(file, k + ".text").narrow(0, 0, 1)), tolerance_.text);
+    EXPECT_LT(relative_error(p.pooled_encoder->encode(ids(*p.pooled_tokenizer, 77)).pooled,
+                             golden(file, k + ".pooled").narrow(0, 0, 1)),
+              tolerance_.text);
+    EXPECT_LT(
+        relative_error(p.text_encoder->encode(ids(*p.tokenizer, 32)).hidden, golden(file, k + ".text").narrow(0, 0, 1)),
+        tolerance_.text);
   }
 }
 
@@ -142,13 +152,18 @@ TEST_P(Emoji, ImageToImageGivesTheRecordedLatents) {
     auto run = pipe_.begin(r);
     ASSERT_TRUE(run) << run.error().what;
     while (!run->done()) run->advance();
-    EXPECT_LT(relative_error(run->latents(), golden("emoji/plain.safetensors", key(std::string("img2img.") + strength + ".latents"))), tolerance_.latents) << strength;
+    EXPECT_LT(relative_error(run->latents(),
+                             golden("emoji/plain.safetensors", key(std::string("img2img.") + strength + ".latents"))),
+              tolerance_.latents)
+        << strength;
   }
 }
 
 // A trace may differ where a recorded change lies this close to its threshold (relative).
 bool near_threshold(const Json& record, double margin) {
-  const double threshold = record.find("cache")->find("residual_diff_threshold") ? record.find("cache")->find("residual_diff_threshold")->number() : 0.08;
+  const double threshold = record.find("cache")->find("residual_diff_threshold")
+                               ? record.find("cache")->find("residual_diff_threshold")->number()
+                               : 0.08;
   const Json* stats = record.find("stats");
   for (const char* key : {"diffs", "cfg_diffs"})
     if (const Json* diffs = stats->find(key))
@@ -199,16 +214,20 @@ TEST_P(Emoji, EveryRecordedCacheGivesTheRecordedTraceTagAndLatents) {
     bool agrees = true;
     if (record.find("trace")) {
       agrees = main.trace == record.text("trace");
-      EXPECT_TRUE(agrees || near_threshold(record, GetParam() == kF32 ? 1e-3 : 2e-2)) << main.trace << "\n" << record.text("trace");
+      EXPECT_TRUE(agrees || near_threshold(record, GetParam() == kF32 ? 1e-3 : 2e-2)) << main.trace << "\n"
+                                                                                      << record.text("trace");
     } else {
       Json::Array pruned(main.pruned_blocks.begin(), main.pruned_blocks.end());
       agrees = Json(pruned) == *want.find("pruned_blocks");
-      EXPECT_TRUE(agrees || near_threshold(record, GetParam() == kF32 ? 1e-3 : 2e-2)) << Json(pruned).dump() << "\n" << want.find("pruned_blocks")->dump();
+      EXPECT_TRUE(agrees || near_threshold(record, GetParam() == kF32 ? 1e-3 : 2e-2))
+          << Json(pruned).dump() << "\n"
+          << want.find("pruned_blocks")->dump();
     }
     if (!agrees) continue;
     ++compared;
     EXPECT_EQ(stats.tag(), record.text("tag"));
-    EXPECT_LT(relative_error(run->latents(), golden("emoji/cached.safetensors", key(record.text("name")))), tolerance_.cached);
+    EXPECT_LT(relative_error(run->latents(), golden("emoji/cached.safetensors", key(record.text("name")))),
+              tolerance_.cached);
   }
   EXPECT_GE(compared, GetParam() == kF32 ? 60 : 6);
 }
@@ -225,10 +244,15 @@ TEST_P(Emoji, CachesThatMayNeverSkipChangeNoBit) {
     return run.latents();
   };
   const Tensor plain = latents_with(nullptr);
-  EXPECT_TRUE(plain.equal(latents_with(R"({"Fn_compute_blocks":1,"residual_diff_threshold":0.0,"max_warmup_steps":1})")));
-  EXPECT_TRUE(plain.equal(latents_with(R"({"Fn_compute_blocks":11,"residual_diff_threshold":0.5,"max_warmup_steps":1})")));
-  EXPECT_TRUE(plain.equal(latents_with(R"({"Fn_compute_blocks":1,"residual_diff_threshold":1.0,"max_warmup_steps":8})")));
-  EXPECT_FALSE(plain.equal(latents_with(R"({"Fn_compute_blocks":1,"residual_diff_threshold":1.0,"max_warmup_steps":1})"))) << "a cache that skips must differ";
+  EXPECT_TRUE(
+      plain.equal(latents_with(R"({"Fn_compute_blocks":1,"residual_diff_threshold":0.0,"max_warmup_steps":1})")));
+  EXPECT_TRUE(
+      plain.equal(latents_with(R"({"Fn_compute_blocks":11,"residual_diff_threshold":0.5,"max_warmup_steps":1})")));
+  EXPECT_TRUE(
+      plain.equal(latents_with(R"({"Fn_compute_blocks":1,"residual_diff_threshold":1.0,"max_warmup_steps":8})")));
+  EXPECT_FALSE(
+      plain.equal(latents_with(R"({"Fn_compute_blocks":1,"residual_diff_threshold":1.0,"max_warmup_steps":1})")))
+      << "a cache that skips must differ";
 }
 
 TEST_P(Emoji, TwoRequestsInFlightEqualTwoInARow) {
@@ -237,7 +261,8 @@ TEST_P(Emoji, TwoRequestsInFlightEqualTwoInARow) {
     r.prompts = {prompt};
     r.seeds = {seed};
     r.steps = 12;
-    r.cache = *diffusion::parse_cache_config(*Json::parse(R"({"Fn_compute_blocks":1,"residual_diff_threshold":0.2,"max_warmup_steps":3,"enable_taylorseer":true})"));
+    r.cache = *diffusion::parse_cache_config(*Json::parse(
+        R"({"Fn_compute_blocks":1,"residual_diff_threshold":0.2,"max_warmup_steps":3,"enable_taylorseer":true})"));
     return r;
   };
   const auto alone = [&](const diffusion::Request& r) {
@@ -269,7 +294,8 @@ TEST_P(Emoji, ABatchEqualsItsPicturesAlone) {
     one.seeds = {r.seeds[i]};
     auto run = *pipe_.begin(one);
     while (!run.done()) run.advance();
-    EXPECT_LT(relative_error(batch.latents().narrow(0, static_cast<int64_t>(i), 1), run.latents()), GetParam() == kF32 ? 1e-6 : 1e-2);
+    EXPECT_LT(relative_error(batch.latents().narrow(0, static_cast<int64_t>(i), 1), run.latents()),
+              GetParam() == kF32 ? 1e-6 : 1e-2);
   }
 }
 

@@ -46,7 +46,8 @@ TEST(FlowMatchEuler, GivesTheRecordedSigmasOfEverySetting) {
 TEST(FlowMatchEuler, RefusesSettingsThatMakeNoWalk) {
   FlowMatchConfig c;
   EXPECT_THAT(FlowMatchEuler(c).schedule(0, {}, 0).error().what, HasSubstr("steps must lie in"));
-  EXPECT_THAT(FlowMatchEuler(c).schedule(1, {0.5, std::nan("")}, 0).error().what, HasSubstr("sigmas must lie in (0, 1]"));
+  EXPECT_THAT(FlowMatchEuler(c).schedule(1, {0.5, std::nan("")}, 0).error().what,
+              HasSubstr("sigmas must lie in (0, 1]"));
   EXPECT_THAT(FlowMatchEuler(c).schedule(1, {-0.5}, 0).error().what, HasSubstr("sigmas"));
   c.use_karras_sigmas = c.use_exponential_sigmas = true;
   EXPECT_THROW(FlowMatchEuler{c}, Failure);

@@ -1,6 +1,5 @@
 // FLUX pipelines built as published checkpoints differ: guidance embedding, static shift, shards, quant convolutions,
 // other head and rotary sizes, older tokenizer files, LoRA in both key formats (tests/golden/flux-variants/README.md).
-#include <c10/core/InferenceMode.h>
 #include <gmock/gmock.h>
 
 #include "models/golden.h"
@@ -9,8 +8,8 @@
 namespace cairn {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::golden;
+using ::testing::HasSubstr;
 using testing::relative_error;
 using testing::source_path;
 
@@ -23,8 +22,9 @@ diffusion::Pipeline load(const std::string& name, const std::vector<models::Lora
   return *std::move(p);
 }
 
-void expect_recorded(const diffusion::Pipeline& pipe, const std::string& key, const std::string& prompt, int64_t length, int64_t steps, double guidance) {
-  const c10::InferenceMode no_gradients;
+void expect_recorded(const diffusion::Pipeline& pipe, const std::string& key, const std::string& prompt, int64_t length,
+                     int64_t steps, double guidance) {
+  const Inference no_gradients;
   SCOPED_TRACE(key);
   diffusion::Request r;
   r.prompts = {prompt};
@@ -60,18 +60,21 @@ TEST(FluxVariants, LorasOfBothFormatsAreFused) {
 }
 
 TEST(FluxVariants, ALoraForAnotherModelIsRefused) {
-  const auto p = models::load_pipeline(source_path("weights/cairn-emoji"), {.dtype = kF32, .loras = {{source_path(kFolder + "lora.peft.safetensors"), 1.0}}});
+  const auto p =
+      models::load_pipeline(source_path("weights/cairn-emoji"),
+                            {.dtype = kF32, .loras = {{source_path(kFolder + "lora.peft.safetensors"), 1.0}}});
   ASSERT_FALSE(p);
   EXPECT_THAT(p.error().what, HasSubstr("lora.peft.safetensors: adapter "));
 }
 
 TEST(FluxVariants, DecodedPicturesAreTheRecordedOnes) {
-  const c10::InferenceMode no_gradients;
+  const Inference no_gradients;
   for (const char* name : {"dev", "schnell"}) {
     const auto pipe = load(name);
     const auto& parts = pipe.parts();
     const auto& space = parts.autoencoder->space();
-    const Tensor latents = parts.denoiser->unpack(golden(kFile, std::string(name) + ".latents"), {64 / space.scale, 96 / space.scale});
+    const Tensor latents =
+        parts.denoiser->unpack(golden(kFile, std::string(name) + ".latents"), {64 / space.scale, 96 / space.scale});
     const Tensor got = parts.autoencoder->decode(latents * (1 / space.scaling_factor) + space.shift_factor);
     EXPECT_LT(relative_error(got, golden(kFile, std::string(name) + ".decoded")), 5e-4) << name;
   }

@@ -17,28 +17,31 @@ using testing::HasSubstr;
 
 class WeightsTest : public testing::Test {
  protected:
-  WeightsTest() : folder_(fs::temp_directory_path() / ("cairn-weights-" + std::to_string(::getpid()))) { fs::create_directories(folder_); }
+  WeightsTest() : folder_(fs::temp_directory_path() / ("cairn-weights-" + std::to_string(::getpid()))) {
+    fs::create_directories(folder_);
+  }
   ~WeightsTest() override { fs::remove_all(folder_); }
   Weights open(Dtype dtype = kF32) {
     auto c = open_checkpoint(folder_, {"model"});
     if (!c) throw Failure(c.error());
     return Weights(*c, dtype);
   }
-  void write(const std::string& file, const std::vector<std::pair<std::string, Tensor>>& tensors) { ASSERT_TRUE(write_tensors(folder_ / file, tensors)); }
+  void write(const std::string& file, const std::vector<std::pair<std::string, Tensor>>& tensors) {
+    ASSERT_TRUE(write_tensors(folder_ / file, tensors));
+  }
   template <class F>
   std::string error_of(F&& f) {
     try {
       f();
-    } catch (const Failure& e) {
-      return e.what();
-    }
+    } catch (const Failure& e) { return e.what(); }
     return "";
   }
   const fs::path folder_;
 };
 
 TEST_F(WeightsTest, PrefixesNarrowAndUnreadNamesAreKnown) {
-  write("model.safetensors", {{"a.b.0.weight", Noise(1).normal({4, 3}, kF32)}, {"a.b.0.bias", zeros({4}, kF32)}, {"c", zeros({1}, kF32)}});
+  write("model.safetensors",
+        {{"a.b.0.weight", Noise(1).normal({4, 3}, kF32)}, {"a.b.0.bias", zeros({4}, kF32)}, {"c", zeros({1}, kF32)}});
   const Weights w = open();
   const auto m = (w / "a" / "b" / 0).matrix(4, 3);
   EXPECT_EQ(m.out(), 4);
@@ -49,14 +52,17 @@ TEST_F(WeightsTest, PrefixesNarrowAndUnreadNamesAreKnown) {
 TEST_F(WeightsTest, ShardsOfAnIndexAreOneCheckpoint) {
   write("x-1.safetensors", {{"a", zeros({1}, kF32)}});
   write("x-2.safetensors", {{"b", zeros({2}, kBF16)}});
-  ASSERT_TRUE(write_file(folder_ / "model.safetensors.index.json", R"({"weight_map":{"a":"x-1.safetensors","b":"x-2.safetensors"}})"));
+  ASSERT_TRUE(write_file(folder_ / "model.safetensors.index.json",
+                         R"({"weight_map":{"a":"x-1.safetensors","b":"x-2.safetensors"}})"));
   EXPECT_EQ(open()("b", {2}).scalar_type(), kF32);
   ASSERT_TRUE(write_file(folder_ / "model.safetensors.index.json", R"({"weight_map":{"a":"../x-1.safetensors"}})"));
   EXPECT_THAT(error_of([&] { open(); }), HasSubstr("no plain file name"));
 }
 
 TEST_F(WeightsTest, ErrorsNameTheFullKey) {
-  write("model.safetensors", {{"a.weight", zeros({4, 3}, kF32)}, {"ids", zeros({3}, Dtype::Long)}, {"bad", zeros({3}, kF32).fill_(std::nan(""))}});
+  write("model.safetensors", {{"a.weight", zeros({4, 3}, kF32)},
+                              {"ids", zeros({3}, Dtype::Long)},
+                              {"bad", zeros({3}, kF32).fill_(std::nan(""))}});
   const Weights w = open();
   EXPECT_THAT(error_of([&] { (w / "a")("wieght"); }), HasSubstr("has no tensor a.wieght, did you mean a.weight?"));
   EXPECT_THAT(error_of([&] { (w / "a").matrix(3, 4); }), HasSubstr("a.weight has shape (4, 3), expected (3, 4)"));

@@ -54,7 +54,8 @@ TEST(HashedUniform, IsTheSameForAnySplitOfTheWorkAndDiffersBySeed) {
 }
 
 TEST(SafetensorsTensors, WriteAndMapBack) {
-  const std::string path = std::filesystem::temp_directory_path() / ("cairn-tensors-" + std::to_string(::getpid()) + ".safetensors");
+  const std::string path =
+      std::filesystem::temp_directory_path() / ("cairn-tensors-" + std::to_string(::getpid()) + ".safetensors");
   const Tensor a = Noise(1).normal({3, 5}, kBF16), b = Noise(2).normal({2}, kF32);
   ASSERT_TRUE(write_tensors(path, {{"a", a}, {"b", b}}));
   const auto read = read_tensors(path);
@@ -65,9 +66,11 @@ TEST(SafetensorsTensors, WriteAndMapBack) {
 }
 
 TEST(SafetensorsTensors, UnalignedDataIsReadAllTheSame) {
-  const std::string path = std::filesystem::temp_directory_path() / ("cairn-odd-" + std::to_string(::getpid()) + ".safetensors");
+  const std::string path =
+      std::filesystem::temp_directory_path() / ("cairn-odd-" + std::to_string(::getpid()) + ".safetensors");
   const float value = 2.5f;
-  ASSERT_TRUE(write_safetensors(path, {{"a", "U8", {1}, "x"}, {"b", "F32", {1}, {reinterpret_cast<const char*>(&value), 4}}}));
+  ASSERT_TRUE(
+      write_safetensors(path, {{"a", "U8", {1}, "x"}, {"b", "F32", {1}, {reinterpret_cast<const char*>(&value), 4}}}));
   const auto read = read_tensors(path);
   std::filesystem::remove(path);
   ASSERT_TRUE(read) << read.error().what;

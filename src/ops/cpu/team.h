@@ -11,8 +11,8 @@ namespace cairn::ops::cpu {
 // when it is small or runs inside a parallel region of libtorch, else at::get_num_threads().
 int threads_for(int64_t work);
 
-// Calls f(worker) on as many threads, or on this one alone when the team is taken (several requests at once). f must not
-// throw.
+// Calls f(worker) on as many threads, or on this one alone when the team is taken (several requests at once). f must
+// not throw.
 template <class F>
 void share(int64_t work, F&& f) {
   const int count = threads_for(work);

@@ -115,13 +115,14 @@ Tensor plain(const Tensor& x) { return x.to(kF32).contiguous(); }
 // one of them finishes.
 class GroupNorms {
  public:
-  GroupNorms(const Picture& x, const GroupNorm& norm)
+  GroupNorms(const Picture& x, const GroupNorm& norm, const VisionKernels& kernels, int workers)
       : x_(x),
         norm_(norm),
+        kernels_(kernels),
         weight_(plain(norm.weight)),
         bias_(plain(norm.bias)),
         table_(empty({2, x.batches, x.channels}, kF32)),
-        sums_(empty({at::get_num_threads() * x.batches * 2 * x.channels}, c10::ScalarType::Double)) {
+        sums_(empty({workers, x.batches, 2, x.channels}, c10::ScalarType::Double)) {
     check(norm.groups > 0 && x.channels % norm.groups == 0, "the groups of a norm divide its channels");
     check(weight_.numel() == x.channels && bias_.numel() == x.channels,
           "a group norm has a weight and a bias per channel");
@@ -132,7 +133,7 @@ class GroupNorms {
   }
 
   void run(Worker w) {
-    vision_kernels().statistics({x_, sums_.data_ptr<double>()}, w);
+    kernels_.statistics({x_, sums_.data_ptr<double>()}, w);
     barrier(w);
     const int64_t groups = x_.batches * norm_.groups;
     for (int64_t g = w.id; g < groups; g += w.count) finish(g / norm_.groups, g % norm_.groups, w.count);
@@ -167,16 +168,19 @@ class GroupNorms {
 
   Picture x_;
   const GroupNorm& norm_;
+  const VisionKernels& kernels_;
   Tensor weight_, bias_, table_, sums_;
 };
 
 Tensor group_norm(const Tensor& input, const GroupNorm& norm, Dtype out) {
   if (!type_of(out)) return reference::group_norm(input, norm, out);
   const Tensor x = plain(input), y = empty(x.sizes(), out);
-  GroupNorms norms(picture(x), norm);
-  share(16 * x.numel(), [&](Worker w) {
+  const VisionKernels& k = vision_kernels();
+  const int64_t work = 16 * x.numel();
+  GroupNorms norms(picture(x), norm, k, threads_for(work));
+  share(work, [&](Worker w) {
     norms.run(w);
-    vision_kernels().normalize({picture(x), norms.affine(), y.data_ptr(), *type_of(out)}, w);
+    k.normalize({picture(x), norms.affine(), y.data_ptr(), *type_of(out)}, w);
   });
   return y;
 }
@@ -186,14 +190,16 @@ void convolve(Convolution job, const GroupNorm& norm, const Tensor& y) {
   job.out = y.data_ptr<float>();
   job.out_height = y.size(1);
   job.out_width = y.size(2);
-  std::optional<GroupNorms> norms;
-  if (norm.defined()) norms.emplace(job.x, norm);
-  if (norms) job.norm = norms->affine();
   job.wide = !kernels().bf16;
+  const VisionKernels& k = vision_kernels();
   const Filter& f = job.filters[0];
-  share(job.x.batches * job.out_height * job.out_width * f.height * f.width * f.in * f.out, [&](Worker w) {
+  const int64_t work = y.numel() * f.height * f.width * f.in;
+  std::optional<GroupNorms> norms;
+  if (norm.defined()) norms.emplace(job.x, norm, k, threads_for(work));
+  if (norms) job.norm = norms->affine();
+  share(work, [&](Worker w) {
     if (norms) norms->run(w);
-    vision_kernels().convolve(job, w);
+    k.convolve(job, w);
   });
 }
 

@@ -18,11 +18,16 @@ Tensor joined(at::TensorList x) { return x.size() == 1 ? x[0] : at::cat(x, -1); 
 
 Tensor activate(const Tensor& y, Activation act) {
   switch (act) {
-    case Activation::kNone: return y;
-    case Activation::kGelu: return at::gelu(y);
-    case Activation::kGeluTanh: return at::gelu(y, "tanh");
-    case Activation::kQuickGelu: return y * at::sigmoid(y * 1.702);
-    case Activation::kSilu: return at::silu(y);
+    case Activation::kNone:
+      return y;
+    case Activation::kGelu:
+      return at::gelu(y);
+    case Activation::kGeluTanh:
+      return at::gelu(y, "tanh");
+    case Activation::kQuickGelu:
+      return y * at::sigmoid(y * 1.702);
+    case Activation::kSilu:
+      return at::silu(y);
   }
   return y;
 }
@@ -40,7 +45,9 @@ Tensor swap_pairs(const Tensor& x) {
 
 }  // namespace
 
-Tensor linear(at::TensorList x, const Weight& w, Activation act, Dtype out) { return activate(product(joined(x), w), act).to(out); }
+Tensor linear(at::TensorList x, const Weight& w, Activation act, Dtype out) {
+  return activate(product(joined(x), w), act).to(out);
+}
 
 Tensor linear_add(const Tensor& residual, at::TensorList x, const Weight& w, const Tensor& modulation, int64_t gate) {
   const Tensor y = wide(product(joined(x), w));
@@ -93,7 +100,8 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
   const auto heads_first = [](const Tensor& t) { return t.transpose(1, 2); };
   std::optional<Tensor> mask;
   if (bias.defined()) mask = bias.to(q.scalar_type());
-  const Tensor y = at::scaled_dot_product_attention(heads_first(q), heads_first(k), heads_first(v), mask, 0.0, causal, scale);
+  const Tensor y =
+      at::scaled_dot_product_attention(heads_first(q), heads_first(k), heads_first(v), mask, 0.0, causal, scale);
   return y.transpose(1, 2).flatten(2);
 }
 

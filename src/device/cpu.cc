@@ -9,9 +9,9 @@ namespace cairn::device {
 
 Result<c10::Device> open(const std::string& name) {
   if (name != "cpu") return failure(Code::kUnsupported, "device \"" + name + "\" is not supported yet; cpu is");
-  // Activations of tens of megabytes come and go many times a step. Returning them to the system each time means
-  // faulting them in again, so let the allocator keep them.
-  ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  // Activations come and go many times a step. Returning them to the system each time means faulting them in again, so
+  // let the allocator keep what it can: 32 MiB is the most that glibc takes for the first of these.
+  check(::mallopt(M_MMAP_THRESHOLD, 32 << 20) == 1, "the allocator refuses its threshold");
   ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
   return c10::Device(c10::DeviceType::CPU);
 }

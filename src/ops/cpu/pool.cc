@@ -5,7 +5,7 @@
 namespace cairn::ops::cpu {
 namespace {
 
-constexpr std::chrono::microseconds kSpin{60};
+constexpr std::chrono::microseconds kSpin{300};
 
 thread_local bool in_team = false;
 
@@ -52,11 +52,15 @@ void Pool::work(int worker, uint32_t seen) {
   }
 }
 
-bool Pool::run(int count, Job job, void* context) {
+bool Pool::run(int count, bool patient, Job job, void* context) {
   if (in_team) return false;
   const std::unique_lock lock(owner_, std::try_to_lock);
   if (!lock) return false;
   if (static_cast<size_t>(count) != arrived_.size()) resize(count);
+  if (!patient && job_.sleepers.load() != 0) {
+    wake(job_);
+    return false;
+  }
   function_ = job;
   context_ = context;
   signal(job_);
@@ -79,23 +83,28 @@ void Pool::barrier(int worker, int count) {
 // Both sides are sequentially consistent: either the sleeper sees the new value, or we see the sleeper.
 void Pool::signal(Line& line) {
   line.value.fetch_add(1);
-  if (line.sleepers.load() != 0) line.value.notify_all();
+  if (line.sleepers.load() != 0) wake(line);
+}
+
+// Sleepers get up, find nothing changed, and spin for a while again.
+void Pool::wake(Line& line) {
+  line.wakes.fetch_add(1);
+  line.wakes.notify_all();
 }
 
 uint32_t Pool::wait_past(Line& line, uint32_t seen) {
   const auto behind = [&](uint32_t v) { return static_cast<int32_t>(v - seen) <= 0; };  // counters may wrap
-  uint32_t v = line.value.load(std::memory_order_acquire);
-  if (!behind(v)) return v;
-  const auto start = std::chrono::steady_clock::now();
-  for (int tries = 1; behind(v = line.value.load(std::memory_order_acquire)); ++tries) {
-    pause();
-    if (tries % 32 != 0 || std::chrono::steady_clock::now() - start < kSpin) continue;
+  for (;;) {
+    const auto start = std::chrono::steady_clock::now();
+    for (int tries = 1; tries % 32 != 0 || std::chrono::steady_clock::now() - start < kSpin; ++tries) {
+      if (const uint32_t v = line.value.load(std::memory_order_acquire); !behind(v)) return v;
+      pause();
+    }
+    const uint32_t wakes = line.wakes.load();
     line.sleepers.fetch_add(1);
-    while (behind(v = line.value.load())) line.value.wait(v);
+    if (behind(line.value.load())) line.wakes.wait(wakes);
     line.sleepers.fetch_sub(1);
-    break;
   }
-  return v;
 }
 
 }  // namespace cairn::ops::cpu

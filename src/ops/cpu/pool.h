@@ -1,6 +1,7 @@
 // The threads that operations share: one team that runs a function together, with a barrier inside it.
-// Waiting spins for some tens of microseconds, as long as the gaps between the operations of one step, and then sleeps.
-// OpenMP's own teams spin for milliseconds, which on a machine that runs anything else costs more than all the work.
+// Waiting spins for some hundred microseconds, longer than the gaps between the operations of a step, and then sleeps.
+// OpenMP's own teams spin for milliseconds, which on a machine that runs anything else costs more than all the work; and
+// waking a sleeper can take milliseconds on a virtual machine, so small work does not wait for one.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -19,21 +20,23 @@ class Pool {
   ~Pool();
 
   // Runs job(context, 0) here and job(context, 1 .. count - 1) on the team, and returns true when all are done. False,
-  // with nothing run, when another thread has the team or this thread is part of it: then the work is one thread's.
-  bool run(int count, Job job, void* context);
+  // with nothing run, when another thread has the team, or this thread is part of it, or a member sleeps and the caller
+  // is not `patient` (it is woken for the next time): then the work is one thread's.
+  bool run(int count, bool patient, Job job, void* context);
 
   // Inside a job of `count` workers: waits until all have come here.
   void barrier(int worker, int count);
 
  private:
   struct alignas(128) Line {
-    std::atomic<uint32_t> value{0}, sleepers{0};
+    std::atomic<uint32_t> value{0}, sleepers{0}, wakes{0};
   };
   Pool() = default;
   void resize(int count);
   void stop();
   void work(int worker, uint32_t seen);
   static void signal(Line& line);
+  static void wake(Line& line);
   static uint32_t wait_past(Line& line, uint32_t seen);
 
   std::mutex owner_;

@@ -11,6 +11,9 @@ namespace cairn::ops::cpu {
 // when it is small or runs inside a parallel region of libtorch, else at::get_num_threads().
 int threads_for(int64_t work);
 
+// Work that is worth waiting for a sleeping thread: a millisecond or two of one core.
+inline constexpr int64_t kWorthWaiting = 1 << 27;
+
 // Calls f(worker) on as many threads, or on this one alone when the team is taken (several requests at once). f must
 // not throw.
 template <class F>
@@ -24,7 +27,7 @@ void share(int64_t work, F&& f) {
     const auto& shared = *static_cast<Context*>(c);
     shared.f(Worker{worker, shared.count});
   };
-  if (count == 1 || !Pool::instance().run(count, job, &context)) f(Worker{0, 1});
+  if (count == 1 || !Pool::instance().run(count, work > kWorthWaiting, job, &context)) f(Worker{0, 1});
 }
 
 // Inside f: waits until every worker has come here.

@@ -71,9 +71,10 @@ Result<diffusion::Pipeline> synthetic_pipeline(const std::string& spec, const Lo
   ops::install_kernels();
 
   Json transformer(Json::Object{{"num_layers", doubles}, {"num_single_layers", singles}, {"guidance_embeds", dev}});
-  const Json vae = *Json::parse(
-      R"({"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 16, "norm_num_groups": 32,
-    "scaling_factor": 0.3611, "shift_factor": 0.1159, "sample_size": 1024, "use_quant_conv": false, "use_post_quant_conv": false})");
+  const Json vae = *Json::parse(R"({
+    "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 16, "norm_num_groups": 32,
+    "scaling_factor": 0.3611, "shift_factor": 0.1159, "sample_size": 1024,
+    "use_quant_conv": false, "use_post_quant_conv": false})");
   diffusion::Components p;
   p.name = spec;
   p.scheduler.shift = dev ? 3.0 : 1.0;

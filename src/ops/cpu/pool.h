@@ -1,7 +1,7 @@
 // The threads that operations share: one team that runs a function together, with a barrier inside it.
 // Waiting spins for some hundred microseconds, longer than the gaps between the operations of a step, and then sleeps.
-// OpenMP's own teams spin for milliseconds, which on a machine that runs anything else costs more than all the work; and
-// waking a sleeper can take milliseconds on a virtual machine, so small work does not wait for one.
+// OpenMP's own teams spin for milliseconds, which on a machine that runs anything else costs more than all the work.
+// Waking a sleeper can take milliseconds on a virtual machine, so small work does not wait for one.
 #pragma once
 #include <atomic>
 #include <cstdint>

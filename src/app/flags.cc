@@ -39,7 +39,7 @@ Json value_of(const FieldInfo& field, const std::string& text) {
   const std::string low = lower_ascii(text);
   for (const char* word : {"nan", "inf", "infinity"})
     if (low == word || low == std::string("-") + word || low == std::string("+") + word)
-      return Json(low[0] == 'n' || low[1] == 'n' ? std::nan("") : HUGE_VAL);
+      return Json(low.ends_with("nan") ? std::nan("") : HUGE_VAL);
   const auto number = parse_yaml(text);
   return number && number->is_number() ? *number : Json(text);
 }

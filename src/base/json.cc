@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 
 #include "base/file.h"
 
@@ -64,9 +65,27 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool close() {
     Json v = std::move(stack_.back());
+    if (auto* o = v.as_object()) keep_last(*o);
     stack_.pop_back();
     keys_.pop_back();
     return put(std::move(v));
+  }
+
+  // Of a repeated key the last value counts, at the place of the first.
+  static void keep_last(Json::Object& o) {
+    std::unordered_map<std::string_view, size_t> place;
+    bool repeated = false;
+    for (size_t i = 0; i < o.size(); ++i) {
+      const auto [first, is_new] = place.try_emplace(o[i].first, i);
+      if (is_new) continue;
+      o[first->second].second = std::move(o[i].second);
+      repeated = true;
+    }
+    if (!repeated) return;
+    Json::Object kept;
+    for (size_t i = 0; i < o.size(); ++i)
+      if (place.at(o[i].first) == i) kept.push_back(o[i]);
+    o = std::move(kept);
   }
 
   std::vector<Json> stack_;

@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 #include <png.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "image/codecs.h"
@@ -37,6 +38,8 @@ struct Reader {
     png_set_read_fn(png, this, on_read);
     // Our own limits are tighter and are checked by decode_png(), with a better message.
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+    // A chunk may claim two gigabytes and hold nothing; no honest one is longer than the file, or than 8 MB unpacked.
+    png_set_chunk_malloc_max(png, std::max<png_alloc_size_t>(left.size(), 8'000'000));
     png_read_info(png, info);
     width = png_get_image_width(png, info);
     height = png_get_image_height(png, info);

@@ -1,7 +1,6 @@
 #include <fmt/core.h>
 #include <png.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "image/codecs.h"
@@ -38,8 +37,6 @@ struct Reader {
     png_set_read_fn(png, this, on_read);
     // Our own limits are tighter and are checked by decode_png(), with a better message.
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
-    // A chunk may claim two gigabytes and hold nothing; no honest one is longer than the file, or than 8 MB unpacked.
-    png_set_chunk_malloc_max(png, std::max<png_alloc_size_t>(left.size(), 8'000'000));
     png_read_info(png, info);
     width = png_get_image_width(png, info);
     height = png_get_image_height(png, info);
@@ -83,9 +80,24 @@ struct Reader {
   int orientation = 1;
 };
 
+// Whether every chunk up to the end lies inside the file. libpng takes memory for what a chunk claims, up to 2 GB,
+// before it looks for it.
+bool chunks_fit(std::string_view bytes) {
+  constexpr size_t kAround = 12;  // length, type and checksum
+  for (size_t at = 8; at + kAround <= bytes.size();) {
+    const auto* p = reinterpret_cast<const unsigned char*>(bytes.data()) + at;
+    const size_t length = size_t{p[0]} << 24 | size_t{p[1]} << 16 | size_t{p[2]} << 8 | p[3];
+    if (length > bytes.size() - at - kAround) return false;
+    if (bytes.substr(at + 4, 4) == "IEND") return true;
+    at += kAround + length;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<Image> decode_png(std::string_view bytes) {
+  if (!chunks_fit(bytes)) return corrupt("not a readable PNG: the file ends early");
   Reader reader(bytes);
   const auto unreadable = [&] { return corrupt(fmt::format("not a readable PNG: {}", reader.message)); };
   if (!reader.read_header()) return unreadable();

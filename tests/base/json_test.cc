@@ -27,7 +27,9 @@ TEST(Json, RefusesNestingWithoutEnd) {
   EXPECT_THAT(j.error().what, HasSubstr("256 levels"));
 }
 
-TEST(Json, TheLastOfRepeatedKeysCounts) { EXPECT_EQ(Json::parse(R"({"a":1,"b":2,"a":3})")->dump(), R"({"a":3,"b":2})"); }
+TEST(Json, TheLastOfRepeatedKeysCounts) {
+  EXPECT_EQ(Json::parse(R"({"a":1,"b":2,"a":3})")->dump(), R"({"a":3,"b":2})");
+}
 
 TEST(Json, IntegersBeyond64BitsBecomeReals) {
   EXPECT_EQ(Json::parse("18446744073709551615")->number(), 18446744073709551615.0);

@@ -192,7 +192,8 @@ Result<int> generate(const Arguments& args) {
     }
     TRY_VOID(report_comparison(report, last, reference, times, save_path));
   }
-  if (!o.save_latents.empty()) TRY_VOID(write_tensors(o.save_latents, {{"latents", last.latents}}));
+  if (!o.save_latents.empty())
+    TRY_VOID(write_tensors(o.save_latents, {{"latents", last.latents.to(pipe.parts().dtype)}}));
   if (o.summary) fmt::print("{}", last.cache.summary(true));
   if (o.track_memory) fmt::print("peak memory: {}\n", human_bytes(static_cast<double>(device::peak_memory())));
   if (!o.json.empty()) TRY_VOID(write_file(o.json, to_json(report, last).dump(2) + "\n"));

@@ -24,11 +24,8 @@ Result<std::string> embedded_model(const std::string& name) {
 }
 
 Result<diffusion::Pipeline> load_model(const ModelOptions& options, bool quiet) {
-  models::LoadOptions load{.dtype = TRY(parse_dtype(options.dtype)), .loras = {}};
-  TRY_VOID([&]() -> Result<void> {
-    TRY(device::open(options.device));
-    return {};
-  }());
+  models::LoadOptions load{
+      .dtype = TRY(parse_dtype(options.dtype)), .device = TRY(device::open(options.device)), .loras = {}};
   device::set_threads(options.threads);
   for (const auto& spec : options.lora) {
     models::Lora lora{spec, 1.0};
@@ -47,6 +44,9 @@ Result<diffusion::Pipeline> load_model(const ModelOptions& options, bool quiet) 
                       ? models::load_pipeline(
                             options.model_path.empty() ? TRY(embedded_model("cairn-emoji")) : options.model_path, load)
                       : models::synthetic_pipeline(options.synthetic, load));
+  if (!quiet && load.products() != load.dtype)
+    fmt::print(stderr, "note: {} runs in {} on the {}; noise and saved latents are {}\n", options.dtype,
+               dtype_name(load.products()), options.device, options.dtype);
   if (!quiet)
     for (const auto& note : pipe.parts().notes) fmt::print(stderr, "note: {}\n", note);
   return pipe;

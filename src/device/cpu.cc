@@ -16,6 +16,8 @@ Result<c10::Device> open(const std::string& name) {
   return c10::Device(c10::DeviceType::CPU);
 }
 
+Dtype compute_dtype(c10::Device device, Dtype dtype) { return device.is_cpu() && dtype == kF16 ? kF32 : dtype; }
+
 void set_threads(int64_t threads) {
   if (threads <= 0) {
     cpu_set_t allowed;

@@ -10,6 +10,10 @@ namespace cairn::device {
 // "cpu" is what there is so far; anything else is an error that says so.
 Result<c10::Device> open(const std::string& name);
 
+// What a device computes in when numbers of `dtype` are asked for: a processor has kernels for fp32 and bf16, and takes
+// fp16 as fp32.
+Dtype compute_dtype(c10::Device device, Dtype dtype);
+
 // Threads that operations use; 0 keeps the default, one a core that this process may run on. Call before the first
 // operation.
 void set_threads(int64_t threads);

@@ -50,7 +50,8 @@ std::vector<image::Image> to_images(const Tensor& pictures) {
   return out;
 }
 
-// As torch's random tensors for a list of generators: each draws one picture's share, a single one draws all.
+// As torch's random tensors for a list of generators: each draws one picture's share, a single one draws all. Drawn in
+// the dtype of the run, since each dtype has numbers of its own.
 Tensor draw_normal(std::vector<Noise>& noises, int64_t images, int64_t channels, LatentSize size, Dtype dtype) {
   if (noises.size() == 1) return noises[0].normal({images, channels, size.height, size.width}, dtype);
   Tensor out = empty({images, channels, size.height, size.width}, dtype);
@@ -62,7 +63,17 @@ Tensor draw_normal(std::vector<Noise>& noises, int64_t images, int64_t channels,
 }  // namespace
 
 int64_t Pipeline::size_multiple() const { return parts_.autoencoder->space().scale * parts_.denoiser->patch(); }
-int64_t Pipeline::default_size() const { return parts_.autoencoder->space().sample_size; }
+
+Pipeline::Extent Pipeline::extent(const Request& r) const {
+  const LatentSpace& space = parts_.autoencoder->space();
+  const int64_t patch = parts_.denoiser->patch();
+  const auto limit = static_cast<int64_t>(parts_.tokenizer->model_max_length());
+  Extent e{.size = {(r.height ? r.height : space.sample_size) / space.scale,
+                    (r.width ? r.width : space.sample_size) / space.scale}};
+  e.image_tokens = e.size.height / patch * (e.size.width / patch);
+  e.text_tokens = r.text_length ? r.text_length : limit > 0 ? std::min(limit, kMaxTextLength) : kMaxTextLength;
+  return e;
+}
 
 Result<void> Pipeline::check_request(const Request& r) const {
   if (r.prompts.empty()) return invalid("no prompt given");
@@ -120,7 +131,8 @@ Tensor Pipeline::draw(const Request& r, const Schedule& schedule, int64_t start,
   const auto images = static_cast<int64_t>(r.prompts.size()) * r.images_per_prompt;
   const Denoiser& denoiser = *parts_.denoiser;
   const int64_t channels = denoiser.latent_channels();
-  if (!r.image) return draw_normal(noises, images, channels, size, denoiser.dtype());
+  const auto noise = [&] { return draw_normal(noises, images, channels, size, parts_.dtype).to(denoiser.dtype()); };
+  if (!r.image) return noise();
   const LatentSpace& space = parts_.autoencoder->space();
   image::Image picture = *r.image;
   if (const int64_t h = size.height * space.scale, w = size.width * space.scale;
@@ -128,33 +140,24 @@ Tensor Pipeline::draw(const Request& r, const Schedule& schedule, int64_t start,
     picture = or_throw(image::resize(picture, w, h));
   const Tensor moments = diffusion::encode(*parts_.autoencoder, to_tensor(picture), r.portions);
   // diffusers draws the sample of the picture first, from the first generator, then the noise from all of them.
-  const Tensor sample =
-      sample_latents(moments, noises[0].normal({1, channels, size.height, size.width}, denoiser.dtype()));
+  const Tensor sample = sample_latents(moments, noises[0].normal({1, channels, size.height, size.width}, parts_.dtype));
   const Tensor latent =
       ((sample + -space.shift_factor) * space.scaling_factor).to(denoiser.dtype()).expand({images, -1, -1, -1});
-  return FlowMatchEuler(parts_.scheduler)
-      .add_noise(schedule, start, latent, draw_normal(noises, images, channels, size, denoiser.dtype()));
+  return FlowMatchEuler(parts_.scheduler).add_noise(schedule, start, latent, noise());
 }
 
 Result<Generation> Pipeline::begin(const Request& request) const {
   Request r = request;
   TRY_VOID(check_request(r));
-  if (r.height == 0) r.height = default_size();
-  if (r.width == 0) r.width = default_size();
-  if (r.text_length == 0) {
-    const auto limit = static_cast<int64_t>(parts_.tokenizer->model_max_length());
-    r.text_length = limit > 0 ? std::min(limit, kMaxTextLength) : kMaxTextLength;
-  }
+  const Extent extent = this->extent(r);
   Generation g;
   g.parts_ = parts_;
   g.solver_ = FlowMatchEuler(parts_.scheduler);
-  const int64_t scale = parts_.autoencoder->space().scale, patch = parts_.denoiser->patch();
-  g.size_ = {r.height / scale, r.width / scale};
+  g.size_ = extent.size;
   g.portions_ = r.portions;
   g.true_cfg_scale_ = r.true_cfg_scale;
-  const int64_t tokens = g.size_.height / patch * (g.size_.width / patch);
   if (r.sigmas.empty() && r.steps >= 1 && r.steps <= 10'000) r.sigmas = even_sigmas(r.steps);
-  g.schedule_ = TRY(g.solver_.schedule(r.steps, r.sigmas, g.solver_.mu(tokens)));
+  g.schedule_ = TRY(g.solver_.schedule(r.steps, r.sigmas, g.solver_.mu(extent.image_tokens)));
   if (r.image) {
     const auto steps = static_cast<double>(g.schedule_.steps());
     g.start_ = static_cast<int64_t>(std::max(steps - std::min(steps * r.strength, steps), 0.0));
@@ -164,11 +167,11 @@ Result<Generation> Pipeline::begin(const Request& request) const {
   g.step_ = g.start_;
   const bool guided = r.true_cfg_scale > 1 && r.negative_prompt.has_value();
   return caught([&] {
-    std::vector<Conditioning> texts{encode(r.prompts, r.images_per_prompt, r.text_length, g.warnings_)};
+    std::vector<Conditioning> texts{encode(r.prompts, r.images_per_prompt, extent.text_tokens, g.warnings_)};
     if (guided) {
       std::vector<std::string> unused;
       texts.push_back(encode(std::vector<std::string>(r.prompts.size(), *r.negative_prompt), r.images_per_prompt,
-                             r.text_length, unused));
+                             extent.text_tokens, unused));
     }
     for (const uint64_t seed : r.seeds) g.noises_.emplace_back(seed);
     g.latents_ = parts_.denoiser->pack(draw(r, g.schedule_, g.start_, g.size_, g.noises_));

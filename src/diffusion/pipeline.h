@@ -39,7 +39,8 @@ struct Request {
 
 // The parts of a pipeline. Shared, immutable.
 struct Components {
-  std::string name;  // "cairn-emoji"
+  std::string name;     // "cairn-emoji"
+  Dtype dtype = kBF16;  // of noise and saved latents; a device may compute in a wider one, which the denoiser names
   std::shared_ptr<const Denoiser> denoiser;
   std::shared_ptr<const TextEncoder> pooled_encoder, text_encoder;
   std::shared_ptr<const text::Tokenizer> pooled_tokenizer, tokenizer;
@@ -64,7 +65,12 @@ class Pipeline {
 
   const Components& parts() const { return parts_; }
   int64_t size_multiple() const;  // height and width must be multiples of this
-  int64_t default_size() const;
+  // What a request comes to, with the model's own size and text length where it leaves them open.
+  struct Extent {
+    LatentSize size;
+    int64_t image_tokens = 0, text_tokens = 0;
+  };
+  Extent extent(const Request& request) const;
 
  private:
   Result<void> check_request(const Request& r) const;
@@ -86,7 +92,7 @@ class Generation {
   // Runs one denoising step. Throws Failure when the latents are no longer finite numbers.
   void advance();
 
-  const Tensor& latents() const { return latents_; }  // packed (N, tokens, channels)
+  const Tensor& latents() const { return latents_; }  // packed (N, tokens, channels), in the denoiser's dtype
   std::vector<image::Image> pictures() const;         // of the latents as they are: also a preview
   const RequestCache& cache() const { return *cache_; }
   const std::vector<std::string>& warnings() const { return warnings_; }

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace cairn::diffusion {
@@ -19,6 +20,31 @@ std::vector<double> spaced(double from, double to, int64_t n) {
 
 double statically_shifted(double s, double shift) { return shift * s / (1 + (shift - 1) * s); }
 
+// The quantile function of the beta distribution whose two parameters are 0.6 (Lee et al. 2024, arXiv 2407.12173).
+// With u = x^a the distribution function is u (1 - x)^a / (a B(a, a) F(x)), F a continued fraction (DLMF 8.17.22)
+// which for x up to 1/2 gains more than two bits a term. In u it is nearly a line, and convex, so Newton's steps from
+// the right of the root fall towards it and never past it.
+double beta_quantile(double p) {
+  constexpr double a = 0.6;
+  constexpr int kTerms = 24, kMostSteps = 50;
+  if (p > 0.5) return 1 - beta_quantile(1 - p);  // it is symmetric
+  const double area = p * a * std::exp(2 * std::lgamma(a) - std::lgamma(2 * a));
+  double u = std::min(area, std::pow(0.5, a)), x = std::pow(u, 1 / a);
+  for (int step = 0; step < kMostSteps; ++step) {
+    double fraction = 1;
+    for (int k = kTerms; k > 0; --k) {
+      const int m = k / 2;
+      const double top = k % 2 ? -(a + m) * (2 * a + m) : m * (a - m);
+      fraction = 1 + top * x / ((a + k - 1) * (a + k)) / fraction;
+    }
+    const double next = u - (u * (1 - x) / fraction - area * std::pow(1 - x, 1 - a));
+    if (!(next < u)) break;
+    u = next;
+    x = std::pow(u, 1 / a);
+  }
+  return x;
+}
+
 }  // namespace
 
 FlowMatchEuler::FlowMatchEuler(const FlowMatchConfig& config)
@@ -26,10 +52,6 @@ FlowMatchEuler::FlowMatchEuler(const FlowMatchConfig& config)
   if (config.use_karras_sigmas + config.use_exponential_sigmas + config.use_beta_sigmas > 1)
     throw Failure(Error{Code::kInvalidArgument,
                         "scheduler: choose one of use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas"});
-  if (config.use_beta_sigmas)
-    throw Failure(
-        Error{Code::kUnsupported,
-              "scheduler: use_beta_sigmas is not supported; use_karras_sigmas and use_exponential_sigmas are"});
   if (config.max_image_seq_len <= config.base_image_seq_len)
     throw Failure(Error{Code::kInvalidArgument, "scheduler: max_image_seq_len must exceed base_image_seq_len"});
   if (!config.use_dynamic_shifting) {
@@ -72,6 +94,9 @@ Result<Schedule> FlowMatchEuler::schedule(int64_t steps, const std::vector<doubl
   } else if (config_.use_exponential_sigmas) {
     sigmas = spaced(std::log(first), std::log(last), steps);
     for (double& s : sigmas) s = std::exp(s);
+  } else if (config_.use_beta_sigmas) {
+    sigmas = spaced(1, 0, steps);
+    for (double& s : sigmas) s = last + beta_quantile(s) * (first - last);
   }
   Schedule out;
   for (const double s : sigmas) {

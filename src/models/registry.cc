@@ -75,7 +75,7 @@ struct Loading {
         TRY(with_loras(TRY(nn::open_checkpoint(at(name), {"diffusion_pytorch_model", "model"})), loras, notes));
     for (const auto& entry : table) {
       if (entry.name != kind) continue;
-      const Weights w(source, options.dtype);
+      const Weights w(source, options.products());
       auto made = caught([&] { return std::shared_ptr<const T>(entry.make(w, config)); });
       if (!made) return tl::unexpected(within(at(name), std::move(made).error()));
       if (const auto unread = w.unread(); !unread.empty())
@@ -129,6 +129,7 @@ Result<diffusion::Pipeline> load_pipeline(const std::string& folder, const LoadO
   TRY_VOID(known("a pipeline", l.index.text("_class_name"), kPipelines));
   diffusion::Components p;
   p.name = fs::path(folder + "/.").lexically_normal().parent_path().filename().string();
+  p.dtype = options.dtype;
   p.scheduler = TRY(scheduler_of(l));
   p.pooled_tokenizer = TRY(l.tokenizer("tokenizer"));
   p.tokenizer = TRY(l.tokenizer("tokenizer_2"));

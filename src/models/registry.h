@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "device/device.h"
 #include "diffusion/pipeline.h"
 
 namespace cairn::models {
@@ -13,8 +14,11 @@ struct Lora {
 };
 
 struct LoadOptions {
-  Dtype dtype = kBF16;  // of products; weights of another dtype are converted
+  Dtype dtype = kBF16;  // of noise, and of products where the device has kernels for it; weights are converted
+  c10::Device device = c10::DeviceType::CPU;
   std::vector<Lora> loras;  // added to the transformer's weights
+
+  Dtype products() const { return device::compute_dtype(device, dtype); }
 };
 
 // A diffusers pipeline folder (model_index.json). Errors name the component and what is wrong with it.

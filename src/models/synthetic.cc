@@ -77,15 +77,16 @@ Result<diffusion::Pipeline> synthetic_pipeline(const std::string& spec, const Lo
     "use_quant_conv": false, "use_post_quant_conv": false})");
   diffusion::Components p;
   p.name = spec;
+  p.dtype = options.dtype;
   p.scheduler.shift = dev ? 3.0 : 1.0;
   p.scheduler.use_dynamic_shifting = dev;
   p.pooled_tokenizer = TRY(byte_tokenizer(77));
   p.tokenizer = TRY(byte_tokenizer(dev ? 512 : 256));
-  p.pooled_encoder = std::make_shared<HashedText>(768, options.dtype);
-  p.text_encoder = std::make_shared<HashedText>(4096, options.dtype);
+  p.pooled_encoder = std::make_shared<HashedText>(768, options.products());
+  p.text_encoder = std::make_shared<HashedText>(4096, options.products());
   return caught([&] {
-    p.autoencoder = make_autoencoder_kl(nn::Weights(nn::synthetic(kSeed), options.dtype), vae);
-    p.denoiser = make_flux(nn::Weights(nn::synthetic(kSeed + 1), options.dtype), transformer);
+    p.autoencoder = make_autoencoder_kl(nn::Weights(nn::synthetic(kSeed), options.products()), vae);
+    p.denoiser = make_flux(nn::Weights(nn::synthetic(kSeed + 1), options.products()), transformer);
     return diffusion::Pipeline(std::move(p));
   });
 }

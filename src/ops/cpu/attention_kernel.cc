@@ -1,31 +1,82 @@
 // Attention over sequences whose scores of a few queries fit the first-level cache. Keys and values are laid out as
 // the right-hand sides of the two products, once per head.
+#include "ops/cpu/amx.h"
 #include "ops/cpu/tables.h"
 #include "ops/cpu/tile.h"
 
 namespace cairn::ops::cpu::CAIRN_ISA {
 namespace {
 
-constexpr int kBlockRows = 6;
+// The left factor of a product: rows `pitch` values apart.
+template <class Input>
+struct Left {
+  const Input* data;
+  int64_t pitch;
+};
 
-// y (R, y_pitch) = a B for `columns` columns, a multiple of 16; lanes of B are `pitch` apart.
-template <class L, int R>
-void multiply(const typename L::Input* const (&a)[R], const uint32_t* b, int64_t pitch, int64_t lanes, int64_t columns,
-              float* y, int64_t y_pitch) {
-  Ahead none;
-  const auto part = [&]<int C>(int64_t column) {
-    f32v acc[R][C] = {};
-    tile<L, R, C>(a, b + column, pitch, lanes, acc, none);
+// y (rows, y_pitch) = a B for `columns` columns, a multiple of 16; lanes of B are `pitch` apart.
+template <class L>
+class Multiplier {
+ public:
+  using Input = typename L::Input;
+
+  static int rows_at_once(int64_t left) {
+    return left >= kBlockRows<L> ? kBlockRows<L> : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+  }
+
+  void operator()(int rows, Left<Input> a, const uint32_t* b, int64_t pitch, int64_t lanes, int64_t columns, float* y,
+                  int64_t y_pitch) {
+    switch (rows) {
+      case 6:
+        return multiply<6>(a, b, pitch, lanes, columns, y, y_pitch);
+      case 4:
+        return multiply<4>(a, b, pitch, lanes, columns, y, y_pitch);
+      case 2:
+        return multiply<2>(a, b, pitch, lanes, columns, y, y_pitch);
+      default:
+        return multiply<1>(a, b, pitch, lanes, columns, y, y_pitch);
+    }
+  }
+
+ private:
+  template <int R>
+  static void multiply(Left<Input> left, const uint32_t* b, int64_t pitch, int64_t lanes, int64_t columns, float* y,
+                       int64_t y_pitch) {
+    const Input* a[R];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r) a[r] = left.data + r * left.pitch;
+    Ahead none;
+    const auto part = [&]<int C>(int64_t column) {
+      f32v acc[R][C] = {};
+      tile<L, R, C>(a, b + column, pitch, lanes, acc, none);
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) store(y + r * y_pitch + column + c * kLanes, acc[r][c]);
-  };
-  constexpr int kWide = kLanes == 16 ? 4 : 2;
-  int64_t column = 0;
-  for (; column + kWide * kLanes <= columns; column += kWide * kLanes) part.template operator()<kWide>(column);
-  for (; column < columns; column += kLanes) part.template operator()<1>(column);
-}
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) store(y + r * y_pitch + column + c * kLanes, acc[r][c]);
+    };
+    constexpr int kWide = kLanes == 16 ? 4 : 2;
+    int64_t column = 0;
+    for (; column + kWide * kLanes <= columns; column += kWide * kLanes) part.template operator()<kWide>(column);
+    for (; column < columns; column += kLanes) part.template operator()<1>(column);
+  }
+};
+
+#if defined(__AMX_BF16__)
+template <>
+class Multiplier<MatrixLane> {
+ public:
+  static int rows_at_once(int64_t left) { return static_cast<int>(lesser(left, kBlockRows<MatrixLane>)); }
+
+  void operator()(int rows, Left<bf16> a, const uint32_t* b, int64_t pitch, int64_t lanes, int64_t columns, float* y,
+                  int64_t y_pitch) {
+    const Stretch all{a.data, a.pitch, b, lanes};
+    multiply(tiles_, &all, 1, rows, pitch, columns, nullptr, 0, y, y_pitch, {});
+  }
+
+ private:
+  Tiles tiles_;
+};
+#endif
 
 template <class T>
 const T* at(const Attention::Heads& h, int64_t batch, int64_t token, int64_t head) {
@@ -44,13 +95,13 @@ class Head {
       : a_(a), key_panels_((a.keys + kPanel - 1) / kPanel), score_pitch_(key_panels_ * kPanel) {
     const int64_t d = a.head_dim, values = score_pitch_ * d * sizeof(Input);
     auto* memory = static_cast<char*>(
-        scratch(2 * values + kBlockRows * (score_pitch_ * (4 + sizeof(Input)) + d * (4 + sizeof(Input)))));
+        scratch(2 * values + kBlockRows<L> * (score_pitch_ * (4 + sizeof(Input)) + d * (4 + sizeof(Input)))));
     const auto take = [&](int64_t bytes) { return std::exchange(memory, memory + bytes); };
     keys_ = reinterpret_cast<Input*>(take(values));
     values_ = reinterpret_cast<Input*>(take(values));
-    scores_ = reinterpret_cast<float*>(take(kBlockRows * score_pitch_ * 4));
-    weights_ = reinterpret_cast<Input*>(take(kBlockRows * score_pitch_ * static_cast<int64_t>(sizeof(Input))));
-    result_ = reinterpret_cast<float*>(take(kBlockRows * d * 4));
+    scores_ = reinterpret_cast<float*>(take(kBlockRows<L> * score_pitch_ * 4));
+    weights_ = reinterpret_cast<Input*>(take(kBlockRows<L> * score_pitch_ * static_cast<int64_t>(sizeof(Input))));
+    result_ = reinterpret_cast<float*>(take(kBlockRows<L> * d * 4));
     queries_ = reinterpret_cast<Input*>(memory);
   }
 
@@ -86,37 +137,37 @@ class Head {
     }
   }
 
-  template <int R>
-  void attend(int64_t token) {
+  // The rows that attend() takes of `left`.
+  static int rows_at_once(int64_t left) { return Multiplier<L>::rows_at_once(left); }
+
+  void attend(int64_t token, int rows) {
     const int64_t d = a_.head_dim, lanes = d / kValues;
-    const int64_t seen = a_.causal ? lesser(a_.keys, token + R) : a_.keys;
-    const Input* q[R];
-    for (int r = 0; r < R; ++r) q[r] = query(token + r, r);
+    const int64_t seen = a_.causal ? lesser(a_.keys, token + rows) : a_.keys;
+    const Left<Input> q = queries(token, rows);
     for (int64_t key = 0; key < seen; key += kPanel) {
       const int64_t columns = lesser((seen - key + 15) / 16 * 16, kPanel);
-      multiply<L, R>(q, reinterpret_cast<const uint32_t*>(keys_ + key * d), kPanel, lanes, columns, scores_ + key,
-                     score_pitch_);
+      multiply_(rows, q, reinterpret_cast<const uint32_t*>(keys_ + key * d), kPanel, lanes, columns, scores_ + key,
+                score_pitch_);
     }
-    float total[R];
-    for (int r = 0; r < R; ++r) total[r] = soften(token + r, r, seen);
-    const Input* w[R];
-    for (int r = 0; r < R; ++r) w[r] = weights_ + r * score_pitch_;
-    multiply<L, R>(w, reinterpret_cast<const uint32_t*>(values_), d, (seen + kValues - 1) / kValues, d, result_, d);
-    for (int r = 0; r < R; ++r) {
+    float total[kBlockRows<L>];
+    for (int r = 0; r < rows; ++r) total[r] = soften(token + r, r, seen);
+    multiply_(rows, {weights_, score_pitch_}, reinterpret_cast<const uint32_t*>(values_), d,
+              (seen + kValues - 1) / kValues, d, result_, d);
+    for (int r = 0; r < rows; ++r) {
       In* to = static_cast<In*>(a_.out) + ((batch_ * a_.tokens + token + r) * a_.heads + head_) * d;
       for (int64_t i = 0; i < d; i += kLanes) store(to + i, load(result_ + r * d + i) / total[r]);
     }
   }
 
  private:
-  const Input* query(int64_t token, int r) {
+  Left<Input> queries(int64_t token, int rows) {
     const In* q = at<In>(a_.q, batch_, token, head_);
     if constexpr (std::is_same_v<In, Input>) {
-      return q;
+      return {q, a_.q.token};
     } else {
-      Input* to = queries_ + r * a_.head_dim;
-      for (int64_t i = 0; i < a_.head_dim; ++i) to[i] = widen(q[i]);
-      return to;
+      for (int r = 0; r < rows; ++r)
+        for (int64_t i = 0; i < a_.head_dim; ++i) queries_[r * a_.head_dim + i] = widen(q[r * a_.q.token + i]);
+      return {queries_, a_.head_dim};
     }
   }
 
@@ -150,26 +201,27 @@ class Head {
   int64_t key_panels_, score_pitch_, batch_ = 0, head_ = 0;
   Input *keys_, *values_, *weights_, *queries_;
   float *scores_, *result_;
+  Multiplier<L> multiply_;
 };
 
 template <class In, class L>
 void run(const Attention& a, Worker worker) {
   // Whole heads where they divide evenly; else heads in parts of their queries, each laying out keys and values again.
-  const int64_t heads = a.batches * a.heads, row_blocks = (a.tokens + kBlockRows - 1) / kBlockRows;
+  const int64_t heads = a.batches * a.heads, row_blocks = (a.tokens + kBlockRows<L> - 1) / kBlockRows<L>;
   int64_t parts = 1;
   while (heads * parts % worker.count && heads * parts < 4 * worker.count && parts < row_blocks) ++parts;
-  const int64_t part_rows = (row_blocks + parts - 1) / parts * kBlockRows, tasks = heads * parts;
+  const int64_t part_rows = (row_blocks + parts - 1) / parts * kBlockRows<L>, tasks = heads * parts;
   Head<In, L> head(a);
   int64_t open = -1;
   for (int64_t task = tasks * worker.id / worker.count; task < tasks * (worker.id + 1) / worker.count; ++task) {
     const int64_t h = task / parts, first = task % parts * part_rows, end = lesser(first + part_rows, a.tokens);
     if (first >= end) continue;
     if (h != open) head.open(h / a.heads, h % a.heads), open = h;
-    int64_t t = first;
-    for (; t + kBlockRows <= end; t += kBlockRows) head.template attend<kBlockRows>(t);
-    if (end - t >= 4) head.template attend<4>(t), t += 4;
-    if (end - t >= 2) head.template attend<2>(t), t += 2;
-    if (end - t >= 1) head.template attend<1>(t);
+    for (int64_t t = first; t < end;) {
+      const int rows = Head<In, L>::rows_at_once(end - t);
+      head.attend(t, rows);
+      t += rows;
+    }
   }
 }
 
@@ -179,7 +231,7 @@ void attention(const Attention& a, Worker worker) {
   if (a.type == Type::kF32)
     run<float, SingleLane>(a, worker);
   else if (kHasBf16)
-    run<bf16, std::conditional_t<kHasBf16, PairLane, SingleLane>>(a, worker);
+    run<bf16, std::conditional_t<kHasBf16, Bf16Lane, SingleLane>>(a, worker);
   else
     run<bf16, SingleLane>(a, worker);
 }

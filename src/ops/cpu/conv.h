@@ -61,7 +61,6 @@ struct Convolution {
 
 // The kernels of one instruction set.
 struct VisionKernels {
-  const char* isa;
   void (*statistics)(const Statistics& job, Worker worker);
   void (*normalize)(const Normalize& job, Worker worker);
   void (*convolve)(const Convolution& job, Worker worker);

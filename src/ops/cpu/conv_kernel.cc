@@ -3,10 +3,9 @@
 // leading dimension is the number of channels. So a convolution is one product per row of the filter, added up.
 #include "ops/cpu/conv.h"
 
+#include "ops/cpu/amx.h"
+#include "ops/cpu/tables.h"
 #include "ops/cpu/tile.h"
-
-#define CAIRN_TEXT_(x) #x
-#define CAIRN_TEXT(x) CAIRN_TEXT_(x)
 
 namespace cairn::ops::cpu::CAIRN_ISA {
 namespace {
@@ -75,7 +74,7 @@ struct Tile {
 
 // How a convolution is cut into tiles.
 struct Plan {
-  Plan(const Convolution& c, int64_t value_bytes, int workers) : conv(c), filter(c.filters[0]) {
+  Plan(const Convolution& c, int64_t value_bytes, int64_t block, int workers) : conv(c), filter(c.filters[0]) {
     const bool doubling = c.filter_count > 1;
     step = doubling ? 2 : 1;
     reach_y = filter.height + step - 1;
@@ -87,7 +86,7 @@ struct Plan {
     };
     rows = lesser(kFewestRows, height);
     columns = width;
-    while (columns > 48 && bytes(rows, columns) > kTileBytes) columns = divided(columns / 2, 24) * 24;
+    while (columns > 2 * block && bytes(rows, columns) > kTileBytes) columns = divided(columns / 2, block) * block;
     while (rows < height && bytes(rows + 1, columns) <= kTileBytes) ++rows;
     across = divided(width, columns);
     down = divided(height, rows);
@@ -192,10 +191,53 @@ void run(const Plan& plan, const Tile<typename L::Input>& t, int64_t phase) {
   }
 }
 
+#if defined(__AMX_BF16__)
+// The same on the matrix unit: up to 32 neighbouring outputs, of all channels of a panel.
+template <>
+void run<MatrixLane>(const Plan& plan, const Tile<bf16>& t, int64_t phase) {
+  constexpr int64_t kRows = kBlockRows<MatrixLane>, kMaxHeight = 16;
+  const Convolution& conv = plan.conv;
+  const Filter& f = conv.filters[phase];
+  const int64_t dy = phase / 2, dx = phase % 2, pixel = conv.stride * f.pitch;
+  alignas(64) float sums[kRows * kPanel];
+  Tiles tiles;
+  for (int64_t p = 0; p < f.panels(); ++p)
+    for (int64_t y = 0; y < t.rows; ++y) {
+      const bf16* at = t.scratch + (y * conv.stride + dy) * t.row_pitch + dx * f.pitch;
+      const int64_t out =
+          (t.n * conv.out_height + (t.top + y) * plan.step + dy) * conv.out_width + t.left * plan.step + dx;
+      for (int64_t x = 0; x < t.columns; x += kRows) {
+        const int rows = static_cast<int>(lesser(kRows, t.columns - x));
+        const float* start = f.bias + p * f.panel;
+        int64_t start_pitch = 0;
+        for (int64_t ky = 0; ky < f.height; ky += kMaxHeight) {
+          Stretch s[kMaxHeight];
+          int count = 0;
+          for (int64_t i = ky; i < f.height && count < kMaxHeight; ++i)
+            s[count++] = {at + x * pixel + i * t.row_pitch, pixel, f.panel_data(p) + i * f.lanes * f.panel, f.lanes};
+          multiply(tiles, s, count, rows, f.panel, f.panel, start, start_pitch, sums, f.panel, {});
+          start = sums, start_pitch = f.panel;
+        }
+        for (int64_t r = 0; r < rows; ++r) {
+          const int64_t to = (out + (x + r) * plan.step) * f.out + p * f.panel;
+          const int64_t channels = lesser(f.panel, f.out - p * f.panel);
+          for (int64_t c = 0; c < channels; c += kLanes) {
+            const f32v sum = load(sums + r * f.panel + c);
+            store(conv.out + to + c, conv.residual ? sum + load(conv.residual + to + c, channels - c) : sum,
+                  channels - c);
+          }
+        }
+      }
+    }
+}
+#endif
+
 template <class L>
 void convolve(const Convolution& c, Worker worker) {
   using Input = typename L::Input;
-  const Plan plan(c, sizeof(Input), worker.count);
+  // Outputs that run() takes at once, or a common multiple of them.
+  constexpr int64_t kBlock = std::is_same_v<L, MatrixLane> ? kBlockRows<L> : 24;
+  const Plan plan(c, sizeof(Input), kBlock, worker.count);
   Tile<Input> t;
   t.scratch = static_cast<Input*>(scratch(plan.scratch_bytes));
   const Range mine = share(plan.tiles(), worker);
@@ -250,7 +292,6 @@ void convolve(const Convolution& c, Worker worker) {
     convolve<Bf16Lane>(c, worker);
 }
 
-extern const VisionKernels vision_kernels;
-const VisionKernels vision_kernels = {CAIRN_TEXT(CAIRN_ISA), statistics, normalize, convolve};
+const VisionKernels vision_kernels{statistics, normalize, convolve};
 
 }  // namespace cairn::ops::cpu::CAIRN_ISA

@@ -7,6 +7,7 @@ namespace cairn::ops::cpu::CAIRN_ISA {
 
 // Batch and token of up to six rows that follow each other.
 struct Place {
+  static constexpr int kRows = 6;
   Place(const Product& p, int64_t row, int rows) {
     int64_t b = p.batches == 1 ? 0 : row / p.tokens, t = row - b * p.tokens;
     for (int r = 0; r < rows; ++r, ++t) {
@@ -15,7 +16,7 @@ struct Place {
       token[r] = t;
     }
   }
-  int64_t batch[6], token[6];
+  int64_t batch[kRows], token[kRows];
 };
 
 template <class T>

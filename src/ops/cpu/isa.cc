@@ -5,9 +5,16 @@
 #include <memory>
 #include <new>
 #include <string>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace cairn::ops::cpu {
 #if defined(__x86_64__)
+namespace amx {
+extern const Kernels kernels;
+}
 namespace avx512bf16 {
 extern const Kernels kernels;
 }
@@ -29,6 +36,20 @@ struct Variant {
   bool usable;
 };
 
+#if defined(__x86_64__)
+// Linux saves the large state of the matrix unit only for processes that ask for it.
+bool may_use_amx() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool may = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+                          syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return may;
+#else
+  return false;
+#endif
+}
+#endif
+
 // Best first.
 std::vector<Variant> variants() {
   std::vector<Variant> v;
@@ -36,7 +57,9 @@ std::vector<Variant> variants() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  v.push_back({&avx512bf16::kernels, avx512 && __builtin_cpu_supports("avx512bf16")});
+  const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  v.push_back({&amx::kernels, bf16 && may_use_amx()});
+  v.push_back({&avx512bf16::kernels, bf16});
   v.push_back({&avx512::kernels, avx512});
   v.push_back({&avx2::kernels, avx2});
 #endif

@@ -48,8 +48,10 @@ struct Epilogue {
   float eps = 0;
 };
 
-// One product of concatenated inputs and a packed weight. For kGlu weights holds gate and up, otherwise weights[1] is
-// null. Inputs are in the weight's type, or fp32 for bf16 weights where Kernels::bf16 is false.
+inline constexpr int64_t kMaxInputs = 4;
+
+// One product of concatenated inputs, at most kMaxInputs, and a packed weight. For kGlu weights holds gate and up,
+// otherwise weights[1] is null. Inputs are in the weight's type, or fp32 for bf16 weights where Kernels::bf16 is false.
 struct Product {
   const Rows* inputs;
   int64_t input_count, batches, tokens;
@@ -91,6 +93,8 @@ struct Attention {
   float scale;
 };
 
+struct VisionKernels;
+
 // The kernels of one instruction set.
 struct Kernels {
   const char* isa;
@@ -99,6 +103,7 @@ struct Kernels {
   void (*copy)(const Copy& copy, Worker worker);
   void (*norm)(const Norm& norm, Worker worker);
   void (*attention)(const Attention& attention, Worker worker);
+  const VisionKernels* vision;  // conv.h
 };
 
 // The kernels in use: the best that the processor runs, or those that the environment variable CAIRN_ISA names.

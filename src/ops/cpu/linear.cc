@@ -8,8 +8,6 @@
 namespace cairn::ops::cpu {
 namespace {
 
-constexpr int64_t kMaxInputs = 4;
-
 static_assert(static_cast<int>(Act::kSilu) == static_cast<int>(Activation::kSilu));
 Act act_of(Activation a) { return static_cast<Act>(a); }
 

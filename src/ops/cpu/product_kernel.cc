@@ -1,12 +1,11 @@
 // Products of inputs and packed weights, with what follows them done on the results while they are in the cache.
+#include "ops/cpu/amx.h"
 #include "ops/cpu/epilogue.h"
 #include "ops/cpu/tables.h"
-#include "ops/cpu/tile.h"
 
 namespace cairn::ops::cpu::CAIRN_ISA {
 namespace {
 
-constexpr int kBlockRows = 6;
 // Lanes of a panel that stay in the second-level cache while rows pass (384 KiB), and rows whose sums wait there
 // where a result takes more than one pass over a panel.
 constexpr int64_t kBlockLanes = 1536;
@@ -27,7 +26,7 @@ struct Plan {
     groups = p.weights[1] ? w.panels() : divided(w.panels(), members);
     rows = p.batches * p.tokens;
     blocks = divided(w.lanes, kBlockLanes);
-    block_lanes = divided(divided(w.lanes, blocks), 4) * 4;
+    block_lanes = divided(divided(w.lanes, blocks), 16) * 16;
     strip = members * blocks > 1 ? kStripRows : INT64_MAX;
     const int64_t fit = kRoundBytes / (w.lanes * 4) / kStripRows * kStripRows;
     round_rows = rows <= fit + fit / 2 ? rows : fit < kStripRows ? kStripRows : fit;
@@ -52,57 +51,118 @@ struct Plan {
   int64_t members, groups, rows, blocks, block_lanes, strip, round_rows;
 };
 
-// `lanes` lanes of one panel from lane `first` on, for R rows: y (R, pitch) starts as bias (y itself where null).
-template <class L, int R>
-void multiply(const Product& p, const Place& at, const uint32_t* panel, int64_t first, int64_t lanes, const float* bias,
-              float* y, int64_t pitch, Ahead ahead) {
-  constexpr int C = kTileVectors<R>, kColumns = C * kLanes;
-  using Input = typename L::Input;
-  for (int64_t column = 0; column < kPanel; column += kColumns) {
-    f32v acc[R][C];
+// The parts of the inputs, one by one, that meet lanes [begin, end) of a panel.
+struct Span {
+  Span(const Product& p, int64_t values, int64_t begin, int64_t end)
+      : p_(p), values_(values), begin_(begin), stop_(end) {}
+  // Goes on to the next input; false after the last.
+  bool next() {
+    if (++i_ >= p_.input_count) return false;
+    start_ = end_;
+    end_ += p_.inputs[i_].width / values_;
+    from = start_ > begin_ ? start_ : begin_;
+    lanes = lesser(end_, stop_) - from;
+    offset = (from - start_) * values_;
+    return true;
+  }
+  const Rows& input() const { return p_.inputs[i_]; }
+  int64_t from = 0, lanes = 0, offset = 0;  // in the panel, in lanes; in a row of the input, in values
+
+ private:
+  const Product& p_;
+  int64_t values_, begin_, stop_, i_ = -1, start_ = 0, end_ = 0;
+};
+
+// Multiplies some rows with a panel in registers.
+template <class L>
+class Multiplier {
+ public:
+  static int rows_at_once(const Product&, int64_t, int64_t left) {
+    return left >= kBlockRows<L> ? kBlockRows<L> : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+  }
+
+  // How often `ahead` is followed, over `lanes` lanes.
+  static int64_t steps(int64_t lanes) { return lanes / 4 + !(lanes / 4); }
+
+  // `lanes` lanes of one panel from lane `first` on, for `rows` rows: y (rows, pitch) starts as bias (y itself where
+  // null).
+  void operator()(int rows, const Product& p, int64_t row, const uint32_t* panel, int64_t first, int64_t lanes,
+                  const float* bias, float* y, int64_t pitch, Ahead ahead) {
+    const Place at(p, row, rows);
+    switch (rows) {
+      case 6:
+        return multiply<6>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+      case 4:
+        return multiply<4>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+      case 2:
+        return multiply<2>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+      default:
+        return multiply<1>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+    }
+  }
+
+ private:
+  template <int R>
+  static void multiply(const Product& p, const Place& at, const uint32_t* panel, int64_t first, int64_t lanes,
+                       const float* bias, float* y, int64_t pitch, Ahead ahead) {
+    constexpr int C = kTileVectors<R>, kColumns = C * kLanes;
+    using Input = typename L::Input;
+    for (int64_t column = 0; column < kPanel; column += kColumns) {
+      f32v acc[R][C];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
+      for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) acc[r][c] = load((bias ? bias : y + r * pitch) + column + c * kLanes);
-    if (column) ahead.lines = 0;
-    int64_t start = 0;  // of the input, in lanes
-    for (int64_t i = 0; i < p.input_count; ++i) {
-      const Rows& x = p.inputs[i];
-      const int64_t end = start + x.width / L::kValues, from = start > first ? start : first,
-                    to = lesser(end, first + lanes);
-      if (from < to) {
+        for (int c = 0; c < C; ++c) acc[r][c] = load((bias ? bias : y + r * pitch) + column + c * kLanes);
+      if (column) ahead.lines = 0;
+      for (Span span(p, L::kValues, first, first + lanes); span.next();) {
+        if (span.lanes <= 0) continue;
         const Input* a[R];
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r)
-          a[r] = static_cast<const Input*>(x.data) + at.batch[r] * x.batch_stride + at.token[r] * x.row_stride +
-                 (from - start) * L::kValues;
-        tile<L, R, C>(a, panel + from * kPanel + column, kPanel, to - from, acc, ahead);
+        for (int r = 0; r < R; ++r) a[r] = row_of<const Input>(span.input(), at, r) + span.offset;
+        tile<L, R, C>(a, panel + span.from * kPanel + column, kPanel, span.lanes, acc, ahead);
       }
-      start = end;
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) store(y + r * pitch + column + c * kLanes, acc[r][c]);
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) store(y + r * pitch + column + c * kLanes, acc[r][c]);
   }
-}
+};
 
-template <class L>
-void multiply(int rows, const Product& p, const Place& at, const uint32_t* panel, int64_t first, int64_t lanes,
-              const float* bias, float* y, int64_t pitch, Ahead ahead) {
-  switch (rows) {
-    case 6:
-      return multiply<L, 6>(p, at, panel, first, lanes, bias, y, pitch, ahead);
-    case 4:
-      return multiply<L, 4>(p, at, panel, first, lanes, bias, y, pitch, ahead);
-    case 2:
-      return multiply<L, 2>(p, at, panel, first, lanes, bias, y, pitch, ahead);
-    default:
-      return multiply<L, 1>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+#if defined(__AMX_BF16__)
+// The same on the matrix unit.
+template <>
+class Multiplier<MatrixLane> {
+ public:
+  // Tiles take rows that are the same distance apart; where batches have gaps between them, the rows of one batch.
+  static int rows_at_once(const Product& p, int64_t row, int64_t left) {
+    bool even = true;
+    for (int64_t i = 0; i < p.input_count; ++i) even &= p.inputs[i].batch_stride == p.tokens * p.inputs[i].row_stride;
+    if (p.batches > 1 && p.tokens > 1 && !even) left = lesser(left, p.tokens - row % p.tokens);
+    return static_cast<int>(lesser(left, kBlockRows<MatrixLane>));
   }
-}
 
-int rows_at_once(int64_t left) { return left >= kBlockRows ? kBlockRows : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+  static int64_t steps(int64_t lanes) { return 2 * (lanes / 16) + !(lanes / 16); }
+
+  void operator()(int rows, const Product& p, int64_t row, const uint32_t* panel, int64_t first, int64_t lanes,
+                  const float* bias, float* y, int64_t pitch, Ahead ahead) {
+    const Place at(p, row, 1);
+    Stretch parts[kMaxInputs];
+    int count = 0;
+    for (Span span(p, 2, first, first + lanes); span.next();) {
+      const Rows& x = span.input();
+      if (span.lanes > 0)
+        parts[count++] = {row_of<const bf16>(x, at, 0) + span.offset,
+                          p.tokens == 1 && p.batches > 1 ? x.batch_stride : x.row_stride, panel + span.from * kPanel,
+                          span.lanes};
+    }
+    multiply(tiles_, parts, count, rows, kPanel, kPanel, bias ? bias : y, bias ? 0 : pitch, y, pitch, ahead);
+  }
+
+ private:
+  Tiles tiles_;
+};
+#endif
 
 // Spreads the reading of `lines` cache lines over row blocks of a panel, so that they arrive during the sums.
 class Prefetch {
@@ -127,8 +187,9 @@ void run_group(const Plan& plan, int64_t group, int64_t begin, int64_t end, cons
   const Product& p = plan.product;
   const int64_t members = plan.panels_of(group), lanes = p.weights[0]->lanes, pitch = plan.members * kPanel;
   const bool keep = plan.members * plan.blocks > 1;
-  alignas(64) float near[kBlockRows * kPanel];
+  alignas(64) float near[kBlockRows<L> * kPanel];
   float* sums = keep ? static_cast<float*>(scratch(lesser(plan.strip, end - begin) * pitch * 4)) : near;
+  Multiplier<L> multiply;
   for (int64_t strip = begin; strip < end; strip += plan.strip) {
     const int64_t last = plan.strip < end - strip ? strip + plan.strip : end;
     for (int64_t k = 0; k < lanes; k += plan.block_lanes) {
@@ -139,15 +200,18 @@ void run_group(const Plan& plan, int64_t group, int64_t begin, int64_t end, cons
                                : !final        ? plan.panel(group, 0) + (k + depth) * kPanel
                                : last < end    ? plan.panel(group, 0)
                                                : then;
-        Prefetch prefetch(next, next ? lesser(depth, lanes) * 4 : 0, divided(last - strip, kBlockRows),
-                          depth / 4 + !(depth / 4));
+        Prefetch prefetch(next, next ? lesser(depth, lanes) * 4 : 0, divided(last - strip, kBlockRows<L>),
+                          Multiplier<L>::steps(depth));
         for (int64_t row = strip; row < last;) {
-          const int n = rows_at_once(last - row);
-          Place at(p, row, n);
+          const int n = Multiplier<L>::rows_at_once(p, row, last - row);
           float* y = keep ? sums + (row - strip) * pitch : near;
-          multiply<L>(n, p, at, plan.panel(group, m), k, depth, k ? nullptr : plan.bias(group, m), y + m * kPanel,
-                      pitch, prefetch.block());
-          if (final) finish(p.epilogue, at, n, y, pitch, group * pitch, members);
+          multiply(n, p, row, plan.panel(group, m), k, depth, k ? nullptr : plan.bias(group, m), y + m * kPanel, pitch,
+                   prefetch.block());
+          if (final)
+            for (int r = 0; r < n; r += Place::kRows) {
+              const int some = n - r < Place::kRows ? n - r : Place::kRows;
+              finish(p.epilogue, Place(p, row + r, some), some, y + r * pitch, pitch, group * pitch, members);
+            }
           row += n;
         }
       }
@@ -163,12 +227,17 @@ void run_group(const Plan& plan, int64_t group, int64_t begin, int64_t end, cons
     run_group<Bf16Lane>(plan, group, begin, end, then);
 }
 
+int block_rows(const Product& p) {
+  return p.weights[0]->type == Type::kF32 ? kBlockRows<SingleLane> : kBlockRows<Bf16Lane>;
+}
+
 // Work in one round of one product: its groups, each cut into `parts` of rows where there are few groups.
 struct Share {
   Share(const Plan& plan, int64_t round, int workers) : rows(plan.rows_in(round)) {
-    while (plan.groups * parts < 4 * workers && plan.groups * parts % workers && rows / (parts + 1) >= 2 * kBlockRows)
+    const int64_t block = block_rows(plan.product);
+    while (plan.groups * parts < 4 * workers && plan.groups * parts % workers && rows / (parts + 1) >= 2 * block)
       ++parts;
-    part_rows = divided(divided(rows, parts), kBlockRows) * kBlockRows;
+    part_rows = divided(divided(rows, parts), block) * block;
     cost = plan.groups * plan.members * rows * plan.product.weights[0]->lanes;
   }
   int64_t rows, parts = 1, part_rows, cost;

@@ -25,6 +25,11 @@ inline constexpr bool kHasBf16 = true;
 #else
 inline constexpr bool kHasBf16 = false;
 #endif
+#if defined(__AMX_BF16__)
+inline constexpr bool kHasMatrix = true;
+#else
+inline constexpr bool kHasMatrix = false;
+#endif
 
 using f32v = float __attribute__((vector_size(4 * kLanes)));
 using u32v = uint32_t __attribute__((vector_size(4 * kLanes)));

@@ -6,6 +6,6 @@
 
 namespace cairn::ops::cpu::CAIRN_ISA {
 
-const Kernels kernels{CAIRN_TEXT(CAIRN_ISA), kHasBf16, products, copy, norm, attention};
+const Kernels kernels{CAIRN_TEXT(CAIRN_ISA), kHasBf16, products, copy, norm, attention, &vision_kernels};
 
 }  // namespace cairn::ops::cpu::CAIRN_ISA

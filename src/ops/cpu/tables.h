@@ -9,6 +9,7 @@ void copy(const Copy& c, Worker worker);
 void norm(const Norm& n, Worker worker);
 void attention(const Attention& a, Worker worker);
 
+extern const VisionKernels vision_kernels;
 extern const Kernels kernels;
 
 }  // namespace cairn::ops::cpu::CAIRN_ISA

@@ -18,8 +18,13 @@ struct WidePairLane {  // two bf16 values, inputs fp32: for processors without t
   using Input = float;
   static constexpr int kValues = 2;
 };
+struct MatrixLane : PairLane {};  // the same in blocks, on a matrix unit: amx.h
 // How bf16 tensors are multiplied here, and the type that their inputs need.
-using Bf16Lane = std::conditional_t<kHasBf16, PairLane, WidePairLane>;
+using Bf16Lane = std::conditional_t<kHasMatrix, MatrixLane, std::conditional_t<kHasBf16, PairLane, WidePairLane>>;
+
+// Rows that are multiplied together.
+template <class L>
+inline constexpr int kBlockRows = std::is_same_v<L, MatrixLane> ? 32 : 6;
 
 // Columns per tile: 6 x 4 accumulators of AVX-512's 32 registers, 6 x 2 of the 16 that the others have. A single row
 // takes all columns of a panel that registers allow, since there it is the latency of the sums that limits.

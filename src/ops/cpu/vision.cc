@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <string_view>
 #include <vector>
 
 #include "ops/cpu/conv.h"
@@ -14,31 +13,9 @@
 #include "ops/cpu/team.h"
 
 namespace cairn::ops::cpu {
-#if defined(__x86_64__)
-namespace avx512bf16 {
-extern const VisionKernels vision_kernels;
-}
-namespace avx512 {
-extern const VisionKernels vision_kernels;
-}
-namespace avx2 {
-extern const VisionKernels vision_kernels;
-}
-#endif
-namespace baseline {
-extern const VisionKernels vision_kernels;
-}
-
 namespace {
 
-// Of the instruction set that kernels() names.
-const VisionKernels& vision_kernels() {
-#if defined(__x86_64__)
-  for (const auto* k : {&avx512bf16::vision_kernels, &avx512::vision_kernels, &avx2::vision_kernels})
-    if (std::string_view(k->isa) == kernels().isa) return *k;
-#endif
-  return baseline::vision_kernels;
-}
+const VisionKernels& vision_kernels() { return *kernels().vision; }
 
 int64_t rounded_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 

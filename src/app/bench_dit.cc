@@ -17,7 +17,9 @@
 namespace cairn::app {
 namespace {
 
-constexpr int64_t kSide = 2048;  // of the square product that sets the ceiling
+constexpr int64_t kSide = 2048;     // of the square product that sets the ceiling
+constexpr double kLongEnough = 10;  // seconds spent on a part, after which it is measured no more
+constexpr size_t kFewestSteps = 2;  // of each kind, however long they take
 
 struct BenchOptions {
   int64_t height = 0, width = 0, steps = 8, repeat = 5, text_length = 0;
@@ -26,8 +28,9 @@ struct BenchOptions {
   void fields(auto& f) {
     f("height", height, "pixels; 0: the model's own", between(0, 16384));
     f("width", width, "pixels; 0: the model's own", between(0, 16384));
-    f("steps", steps, "steps a run; the first, which starts the request, is timed apart", between(3, 1000));
-    f("repeat", repeat, "rounds; medians over them are shown", between(1, 1000));
+    f("steps", steps, "steps a run, fewer where they are long; the first, which starts the request, is timed apart",
+      between(3, 1000));
+    f("repeat", repeat, "rounds, fewer where they are long; medians over them are shown", between(1, 1000));
     f("text_length", text_length, "tokens of the second text encoder; 0: its own limit", between(0, 512));
     f("prompt", prompt, "what to make");
     f("json", json, "the numbers as JSON");
@@ -39,10 +42,16 @@ struct Part {
   const char* name;
   std::vector<double> seconds;
   double flops = 0, weight_bytes = 0;
+  double spent = 0;  // seconds, also on steps that are no samples
 
   double ms() const { return median(seconds) * 1e3; }
   double best_ms() const { return seconds.empty() ? 0 : std::ranges::min(seconds) * 1e3; }
   double gflops() const { return flops / median(seconds) / 1e9; }
+  bool enough(size_t fewest) const { return seconds.size() >= fewest && spent > kLongEnough; }
+  void take(double s) {
+    seconds.push_back(s);
+    spent += s;
+  }
 };
 
 struct Bench {
@@ -61,6 +70,7 @@ class Ceiling {
  public:
   explicit Ceiling(Dtype dtype) : a_(Noise(1).normal({kSide, kSide}, kF32).to(dtype)), b_(a_.t().contiguous()) {}
   void measure() {
+    const device::LibtorchThreads all;
     const double start = seconds_now();
     a_.mm(b_);
     samples_.push_back(2.0 * kSide * kSide * kSide / (seconds_now() - start));
@@ -86,27 +96,64 @@ diffusion::CacheConfig skipping(int64_t steps, bool taylorseer) {
   return c;
 }
 
-void append(std::vector<double>& to, const std::vector<double>& steps, size_t from) {
-  to.insert(to.end(), steps.begin() + static_cast<std::ptrdiff_t>(from), steps.end());
+Result<double> seconds_of_step(diffusion::Generation& g) {
+  if (interrupted) return failure(Code::kCancelled, fmt::format("stopped after step {} of {}", g.step(), g.steps()));
+  const double start = seconds_now();
+  TRY_VOID(caught([&] { g.advance(); }));
+  return seconds_now() - start;
 }
 
-// One more run, in which every operation of its last step is timed. Weights read by that step are counted with it.
-Result<void> profile(Bench& out, const diffusion::Pipeline& pipe, diffusion::Request request) {
-  request.steps = 3;
-  std::unique_ptr<ops::Profile> profile;
-  TRY(run_request(pipe, request, [&](const diffusion::Generation& g, double seconds) {
-    if (g.step() == 2) profile = std::make_unique<ops::Profile>();
-    if (g.step() == 3) {
-      for (const auto& [name, row] : profile->rows()) {
-        out.operations.emplace_back(name, row);
-        out.whole.calls += row.calls;
-        out.whole.weight_bytes += row.weight_bytes;
-      }
-      out.whole.seconds = seconds;
-      profile.reset();
-    }
-  }));
+// One request. Its steps, but for the first `apart`, are samples of `part`, until that has enough.
+Result<void> sample(Bench& out, const diffusion::Pipeline& pipe, const diffusion::Request& request, Part& part,
+                    size_t apart) {
+  const Inference no_gradients;
+  double start = seconds_now();
+  auto g = TRY(pipe.begin(request));
+  out.text.take(seconds_now() - start);
+  std::vector<double> steps;
+  while (!g.done() && !part.enough(kFewestSteps)) {
+    steps.push_back(TRY(seconds_of_step(g)));
+    if (steps.size() > apart)
+      part.take(steps.back());
+    else
+      part.spent += steps.back();
+  }
+  if (&part == &out.computed && steps.size() > 1)
+    out.first.take(std::max(0.0, steps[0] - median({steps.begin() + 1, steps.end()})));
+  if (out.decode.enough(1)) return {};
+  start = seconds_now();
+  g.pictures();
+  out.decode.take(seconds_now() - start);
+  return {};
+}
+
+// One more request, in which every operation of the second step is timed. Weights read by that step are counted with
+// it.
+Result<void> profile(Bench& out, const diffusion::Pipeline& pipe, const diffusion::Request& request) {
+  const Inference no_gradients;
+  auto g = TRY(pipe.begin(request));
+  TRY(seconds_of_step(g));
+  const ops::Profile profile;
+  out.whole.seconds = TRY(seconds_of_step(g));
+  for (const auto& [name, row] : profile.rows()) {
+    out.operations.emplace_back(name, row);
+    out.whole.calls += row.calls;
+    out.whole.weight_bytes += row.weight_bytes;
+  }
   std::ranges::sort(out.operations, [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  return {};
+}
+
+// Kernels pack weights at their first use: one step, and a picture. What takes so long that it shows little of that
+// counts as a sample.
+Result<void> warm_up(Bench& out, const diffusion::Pipeline& pipe, diffusion::Request request) {
+  request.steps = 1;
+  TRY_VOID(sample(out, pipe, request, out.computed, 1));
+  for (Part* p : {&out.text, &out.computed, &out.decode}) {
+    if (p->enough(1)) continue;
+    p->seconds.clear();
+    p->spent = 0;
+  }
   return {};
 }
 
@@ -127,35 +174,27 @@ Result<Bench> measure(const diffusion::Pipeline& pipe, const BenchOptions& o) {
 
   Bench out;
   ceiling.measure();
-  TRY(run_request(pipe, plain));  // warms up: kernels pack weights at their first use
+  TRY_VOID(warm_up(out, pipe, plain));
   for (int64_t i = 0; i < o.repeat; ++i) {
     for (auto [request, part] :
          {std::pair{&plain, &out.computed}, {&held, &out.cached}, {&predicted, &out.predicted}}) {
+      if (part->enough(kFewestSteps)) continue;
       ceiling.measure();
-      const Run run = TRY(run_request(pipe, *request));
-      append(part->seconds, run.timing.steps, request == &plain ? 1 : 2);
-      out.text.seconds.push_back(run.timing.text);
-      out.decode.seconds.push_back(run.timing.decode);
-      if (request == &plain) {
-        const auto& s = run.timing.steps;
-        out.first.seconds.push_back(std::max(0.0, s[0] - median({s.begin() + 1, s.end()})));
-      }
+      TRY_VOID(sample(out, pipe, *request, *part, request == &plain ? 1 : 2));
     }
   }
   TRY_VOID(profile(out, pipe, plain));
   out.ceiling = ceiling.value();
   out.best_ceiling = ceiling.best();
 
-  const int64_t scale = pipe.parts().autoencoder->space().scale, side = pipe.default_size();
-  const diffusion::LatentSize size{(o.height ? o.height : side) / scale, (o.width ? o.width : side) / scale};
-  const auto limit = static_cast<int64_t>(pipe.parts().tokenizer->model_max_length());
-  out.text_tokens = o.text_length ? o.text_length : std::min<int64_t>(limit > 0 ? limit : 512, 512);
-  out.tokens = size.height / denoiser.patch() * (size.width / denoiser.patch());
+  const auto extent = pipe.extent(plain);
+  out.text_tokens = extent.text_tokens;
+  out.tokens = extent.image_tokens;
   int64_t blocks = 0;
   for (const auto& s : denoiser.stacks()) blocks += s.depth;
-  out.computed.flops = denoiser.flops(1, out.text_tokens, size, blocks);
+  out.computed.flops = denoiser.flops(1, out.text_tokens, extent.size, blocks);
   out.computed.weight_bytes = out.whole.weight_bytes;
-  out.cached.flops = out.predicted.flops = denoiser.flops(1, out.text_tokens, size, 1);
+  out.cached.flops = out.predicted.flops = denoiser.flops(1, out.text_tokens, extent.size, 1);
   return out;
 }
 

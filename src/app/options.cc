@@ -45,8 +45,8 @@ Result<diffusion::Pipeline> load_model(const ModelOptions& options, bool quiet) 
                             options.model_path.empty() ? TRY(embedded_model("cairn-emoji")) : options.model_path, load)
                       : models::synthetic_pipeline(options.synthetic, load));
   if (!quiet && load.products() != load.dtype)
-    fmt::print(stderr, "note: {} runs in {} on the {}; noise and saved latents are {}\n", options.dtype,
-               dtype_name(load.products()), options.device, options.dtype);
+    fmt::print(stderr, "note: {} runs in {} on the CPU; noise and saved latents are {}\n", options.dtype,
+               dtype_name(load.products()), options.dtype);
   if (!quiet)
     for (const auto& note : pipe.parts().notes) fmt::print(stderr, "note: {}\n", note);
   return pipe;

@@ -3,9 +3,16 @@
 #include <sched.h>
 #include <sys/resource.h>
 
+#include <atomic>
+
 #include "device/device.h"
 
 namespace cairn::device {
+namespace {
+
+std::atomic<int64_t> count{0};  // 0: not set
+
+}  // namespace
 
 Result<c10::Device> open(const std::string& name) {
   if (name != "cpu") return failure(Code::kUnsupported, "device \"" + name + "\" is not supported yet; cpu is");
@@ -24,10 +31,20 @@ void set_threads(int64_t threads) {
     CPU_ZERO(&allowed);
     if (::sched_getaffinity(0, sizeof allowed, &allowed) == 0) threads = CPU_COUNT(&allowed);
   }
-  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
+  if (threads <= 0) threads = at::get_num_threads();
+  count = threads;
+  at::set_num_threads(1);
 }
 
-int64_t threads() { return at::get_num_threads(); }
+int64_t threads() {
+  const int64_t set = count;
+  return set ? set : at::get_num_threads();
+}
+
+LibtorchThreads::LibtorchThreads() : before_(at::get_num_threads()) {
+  at::set_num_threads(static_cast<int>(threads()));
+}
+LibtorchThreads::~LibtorchThreads() { at::set_num_threads(before_); }
 
 int64_t peak_memory() {
   struct rusage usage {};

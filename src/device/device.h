@@ -14,10 +14,23 @@ Result<c10::Device> open(const std::string& name);
 // fp16 as fp32.
 Dtype compute_dtype(c10::Device device, Dtype dtype);
 
-// Threads that operations use; 0 keeps the default, one a core that this process may run on. Call before the first
-// operation.
+// Threads that operations use; 0 is one a core that this process may run on. They have a team of their own, so libtorch
+// is left with one thread from then on: its team would spin beside ours for milliseconds after every little copy. Call
+// before the first operation. Without a call, as many as libtorch has.
 void set_threads(int64_t threads);
 int64_t threads();
+
+// While it lives, this thread's calls of libtorch use threads() threads: for work that is libtorch's alone.
+class LibtorchThreads {
+ public:
+  LibtorchThreads();
+  ~LibtorchThreads();
+  LibtorchThreads(const LibtorchThreads&) = delete;
+  LibtorchThreads& operator=(const LibtorchThreads&) = delete;
+
+ private:
+  int before_;
+};
 
 // The most memory that this process has held, in bytes: resident set, mapped weights that were read included.
 int64_t peak_memory();

@@ -60,6 +60,7 @@ Result<int64_t> layers_of(const std::string& option) {
 }  // namespace
 
 Result<diffusion::Pipeline> synthetic_pipeline(const std::string& spec, const LoadOptions& options) {
+  const device::LibtorchThreads all;
   const auto parts = split(spec, ':');
   const bool dev = parts[0] == "flux-dev";
   if (!dev && parts[0] != "flux-schnell")

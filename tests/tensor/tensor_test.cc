@@ -1,5 +1,7 @@
 #include "tensor/tensor.h"
 
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ops/randn.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -25,6 +27,16 @@ TEST(Noise, IsTorchsOwn) {
   const auto* p = static_cast<const float*>(x.data_ptr());
   EXPECT_NEAR(p[0], -1.1258, 1e-4);
   EXPECT_NEAR(p[1], -1.1524, 1e-4);
+}
+
+// Other versions of torch draw other numbers in bf16 and fp16; whatever they draw, Noise draws.
+TEST(Noise, IsTorchsOwnInEveryDtype) {
+  for (const Dtype d : {kF32, kBF16, kF16})
+    for (const int64_t n : {5, 16, 4096}) {
+      const auto generator = at::detail::createCPUGenerator(9);
+      const Tensor want = at::randn({2, n}, generator, at::TensorOptions().dtype(d));
+      EXPECT_TRUE(Noise(9).normal({2, n}, d).equal(want)) << dtype_name(d) << " " << n;
+    }
 }
 
 TEST(Noise, LaterDrawsGoOn) {

@@ -51,15 +51,15 @@ class Tiles {
 
 // Blocks of sums, two tiles of rows by two or one of columns, or one by four or one. `start` of start_pitch 0 is one
 // row for all rows. ahead.lines cache lines are asked for at every block of inputs.
-#define CAIRN_EACH_BLOCK(...)                                                                           \
-  for (int i = 0; i < count; ++i) {                                                                     \
-    const char* a = reinterpret_cast<const char*>(s[i].a);                                              \
-    const uint32_t* b = s[i].b + column;                                                                \
-    const int64_t a_bytes = s[i].a_pitch * 2;                                                           \
-    for (int64_t k = 0; k + 16 <= s[i].lanes; k += 16, a += 64, b += 16 * pitch) {                      \
-      __VA_ARGS__                                                                                       \
-      for (int64_t j = 0; j < ahead.lines; ++j, ahead.data += 16) __builtin_prefetch(ahead.data, 0, 2); \
-    }                                                                                                   \
+#define CAIRN_EACH_BLOCK(...)                                                                              \
+  for (int i = 0; i < count; ++i) {                                                                        \
+    const char* a = reinterpret_cast<const char*>(s[i].a);                                                 \
+    const uint32_t* b = s[i].b + column;                                                                   \
+    const int64_t a_bytes = s[i].a_pitch * 2;                                                              \
+    for (int64_t k = 0; k + 16 <= s[i].lanes; k += 16, a += 64, b += 16 * pitch) {                         \
+      __VA_ARGS__                                                                                          \
+      for (int64_t j = 0; j < ahead.lines; j += 2, ahead.data += 32) __builtin_prefetch(ahead.data, 0, 2); \
+    }                                                                                                      \
   }
 
 inline void two_by_two(const Stretch* s, int count, int64_t pitch, int64_t column, const float* start,

@@ -57,6 +57,7 @@ class Multiplier {
     constexpr int kWide = kLanes == 16 ? 4 : 2;
     int64_t column = 0;
     for (; column + kWide * kLanes <= columns; column += kWide * kLanes) part.template operator()<kWide>(column);
+    for (; column + 2 * kLanes <= columns; column += 2 * kLanes) part.template operator()<2>(column);
     for (; column < columns; column += kLanes) part.template operator()<1>(column);
   }
 };
@@ -155,7 +156,8 @@ class Head {
               (seen + kValues - 1) / kValues, d, result_, d);
     for (int r = 0; r < rows; ++r) {
       In* to = static_cast<In*>(a_.out) + ((batch_ * a_.tokens + token + r) * a_.heads + head_) * d;
-      for (int64_t i = 0; i < d; i += kLanes) store(to + i, load(result_ + r * d + i) / total[r]);
+      const float part = 1 / total[r];
+      for (int64_t i = 0; i < d; i += kLanes) store(to + i, load(result_ + r * d + i) * part);
     }
   }
 
@@ -171,7 +173,7 @@ class Head {
     }
   }
 
-  // Scores of one query to weights that are not yet divided by their sum, which is returned.
+  // Scores of one query, times log2 e, to weights that are not yet divided by their sum, which is returned.
   float soften(int64_t token, int r, int64_t seen) {
     float* scores = scores_ + r * score_pitch_;
     const float* bias =
@@ -180,8 +182,8 @@ class Head {
     const float never = -__builtin_inff();
     f32v top = splat(never);
     for (int64_t s = 0; s < seen; s += kLanes) {
-      f32v x = load(scores + s) * a_.scale;
-      if (bias) x += a_.bias_key ? load(bias + s, a_.keys - s) : splat(*bias);
+      f32v x = load(scores + s) * (a_.scale * kLog2E);
+      if (bias) x += (a_.bias_key ? load(bias + s, a_.keys - s) : splat(*bias)) * kLog2E;
       if (s + kLanes > own) x = iota() + static_cast<int>(s) < static_cast<int>(own) ? x : splat(never);
       store(scores + s, x);
       top = larger(x, top);
@@ -190,7 +192,7 @@ class Head {
     f32v total{};
     Input* weights = weights_ + r * score_pitch_;
     for (int64_t s = 0; s < seen; s += kLanes) {
-      const f32v e = exp(load(scores + s) - highest);
+      const f32v e = exp2(load(scores + s) - highest);
       total += e;
       store(weights + s, e);
     }

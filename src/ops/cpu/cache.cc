@@ -1,12 +1,11 @@
 // Step cache kernels for fp32 streams, a pass over memory each. Other types, and layouts whose channels are not
 // contiguous, go to the reference.
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "ops/cache.h"
+#include "ops/cpu/team.h"
 
 // The compiler emits one copy of a row function per instruction set and the loader picks.
 #define CAIRN_CLONES __attribute__((target_clones("avx512f", "avx2,fma", "default")))
@@ -15,7 +14,8 @@ namespace cairn::ops::cpu {
 namespace {
 
 constexpr int64_t kLanes = 16;
-constexpr int64_t kGrain = 32768;  // elements worth a second thread
+constexpr int64_t kGrain = 32768;       // elements that are summed up at once
+constexpr int64_t kWorkPerElement = 4;  // multiply-adds that take as long as reading one
 constexpr size_t kMostTerms = 32;
 typedef float Lanes __attribute__((vector_size(4 * kLanes)));
 
@@ -48,8 +48,8 @@ bool view(const Tensor& t, View& out) {
 
 template <class F>
 void for_rows(int64_t rows, int64_t width, const F& f) {
-  at::parallel_for(0, rows, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) f(i);
+  share(kWorkPerElement * rows * width, [&](Worker w) {
+    for (int64_t i = rows * w.id / w.count, end = rows * (w.id + 1) / w.count; i < end; ++i) f(i);
   });
 }
 
@@ -229,8 +229,9 @@ std::vector<double> gram(at::TensorList terms) {
   if (!plain) return reference::gram(terms);
   const int64_t batch = terms[0].size(0), each = terms[0].numel() / batch, spans = (each + kGrain - 1) / kGrain;
   std::vector<double> parts(static_cast<size_t>(batch * spans) * pairs);
-  at::parallel_for(0, batch * spans, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t s = begin; s < end; ++s) {
+  share(kWorkPerElement * terms[0].numel() * static_cast<int64_t>(pairs), [&](Worker w) {
+    const int64_t all = batch * spans;
+    for (int64_t s = all * w.id / w.count; s < all * (w.id + 1) / w.count; ++s) {
       const int64_t at = s % spans * kGrain;
       const float* from[kMostTerms];
       for (size_t j = 0; j < count; ++j) from[j] = terms[j].data_ptr<float>() + s / spans * each + at;

@@ -8,7 +8,8 @@ namespace {
 
 // Lanes of a panel that stay in the second-level cache while rows pass (384 KiB), and rows whose sums wait there
 // where a result takes more than one pass over a panel.
-constexpr int64_t kBlockLanes = 1536;
+template <class L>
+constexpr int64_t kBlockLanes = std::is_same_v<L, MatrixLane> ? 128 : 1536;
 constexpr int64_t kStripRows = 96;
 // Bytes of inputs that one round takes, so that they are read from the last-level cache by all panels.
 constexpr int64_t kRoundBytes = 8 << 20;
@@ -25,7 +26,7 @@ struct Plan {
       while (members * kPanel % h) ++members;
     groups = p.weights[1] ? w.panels() : divided(w.panels(), members);
     rows = p.batches * p.tokens;
-    blocks = divided(w.lanes, kBlockLanes);
+    blocks = divided(w.lanes, w.type == Type::kF32 ? kBlockLanes<SingleLane> : kBlockLanes<Bf16Lane>);
     block_lanes = divided(divided(w.lanes, blocks), 16) * 16;
     strip = members * blocks > 1 ? kStripRows : INT64_MAX;
     const int64_t fit = kRoundBytes / (w.lanes * 4) / kStripRows * kStripRows;
@@ -78,7 +79,8 @@ template <class L>
 class Multiplier {
  public:
   static int rows_at_once(const Product&, int64_t, int64_t left) {
-    return left >= kBlockRows<L> ? kBlockRows<L> : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    const int64_t blocks = divided(left, kBlockRows<L>);
+    return static_cast<int>(divided(left, blocks));  // no small block at the end: each reads the whole panel
   }
 
   // How often `ahead` is followed, over `lanes` lanes.
@@ -92,8 +94,12 @@ class Multiplier {
     switch (rows) {
       case 6:
         return multiply<6>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+      case 5:
+        return multiply<5>(p, at, panel, first, lanes, bias, y, pitch, ahead);
       case 4:
         return multiply<4>(p, at, panel, first, lanes, bias, y, pitch, ahead);
+      case 3:
+        return multiply<3>(p, at, panel, first, lanes, bias, y, pitch, ahead);
       case 2:
         return multiply<2>(p, at, panel, first, lanes, bias, y, pitch, ahead);
       default:

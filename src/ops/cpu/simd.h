@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <utility>
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -102,7 +102,15 @@ template <int N>
 inline f32v rotated(f32v v) {
   return rotated<N>(v, std::make_integer_sequence<int, kLanes>());
 }
-inline f32v larger(f32v a, f32v b) { return a > b ? a : b; }
+// b where either is a NaN, as the instructions have it. (The forms without masks make GCC 12 warn of its own header.)
+inline f32v larger(f32v a, f32v b) {
+#if defined(__AVX512F__)
+  return (f32v)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+inline f32v lesser(f32v a, f32v b) { return a < b ? a : b; }
 
 // Reductions over the lanes, in pairs, so that their order never depends on data.
 template <int N = kLanes / 2>
@@ -127,14 +135,16 @@ inline i32v iota() {
   return v;
 }
 
-// e^x to about 2e-7: 2^n by writing the exponent, 2^r by its series on [-1/2, 1/2]. Zero and infinity beyond the
-// range of fp32. A NaN passes both comparisons unchanged and stays one.
-inline f32v exp(f32v x) {
-  f32v y = x * 1.44269504f;
-  y = y > 128.f ? splat(128.f) : y;
-  y = y < -127.f ? splat(-127.f) : y;
-  const f32v shifted = y + 12583039.f;  // 1.5 * 2^23 + 127: the biased exponent in the low bits
-  const f32v r = y - (shifted - 12583039.f);
+// 2^x to about 2e-7: the series of 2^r on [-1/2, 1/2], times 2^n by writing the exponent. Zero and infinity beyond the
+// range of fp32; a NaN stays one.
+inline f32v exp2(f32v x) {
+#if defined(__AVX512DQ__)
+  const f32v r = (f32v)_mm512_reduce_ps((__m512)x, 0);  // less the nearest integer; 0 for infinities
+#else
+  x = larger(splat(-127.f), lesser(splat(128.f), x));
+  const f32v shifted = x + 12583039.f;  // 1.5 * 2^23 + 127: the biased exponent in the low bits
+  const f32v r = x - (shifted - 12583039.f);
+#endif
   f32v p = splat(1.5403530e-4f);
   p = p * r + 1.3333558e-3f;
   p = p * r + 9.6181291e-3f;
@@ -142,13 +152,20 @@ inline f32v exp(f32v x) {
   p = p * r + 2.4022651e-1f;
   p = p * r + 6.9314718e-1f;
   p = p * r + 1.f;
+#if defined(__AVX512DQ__)
+  const auto normal = _mm512_cmp_ps_mask((__m512)x, (__m512)splat(-126.f), _CMP_NLT_UQ);  // others are slow: zero
+  return (f32v)_mm512_maskz_scalef_ps(normal, (__m512)p, (__m512)(x - r));
+#else
   return p * (f32v)((u32v)shifted << 23);
+#endif
 }
+inline constexpr float kLog2E = 1.44269504f;
+inline f32v exp(f32v x) { return exp2(x * kLog2E); }
 
-inline f32v silu(f32v x) { return x / (1.f + exp(-x)); }
-inline f32v quick_gelu(f32v x) { return x / (1.f + exp(x * -1.702f)); }
+inline f32v silu(f32v x) { return x / (1.f + exp2(x * -kLog2E)); }
+inline f32v quick_gelu(f32v x) { return x / (1.f + exp2(x * (-1.702f * kLog2E))); }
 // x/2 (1 + tanh u) is x * sigmoid(2u): one exponential and one division.
-inline f32v gelu_tanh(f32v x) { return x / (1.f + exp(x * (-1.5957691f - 0.07135481f * x * x))); }
+inline f32v gelu_tanh(f32v x) { return x / (1.f + exp2(x * (-1.5957691f * kLog2E - (0.07135481f * kLog2E) * x * x))); }
 // The error function to 1.5e-7 (Abramowitz and Stegun, 7.1.26), of x / sqrt 2.
 inline f32v gelu(f32v x) {
   const f32v z = x * 0.70710678f, a = z < 0.f ? -z : z;

@@ -2,6 +2,8 @@
 
 #include <ATen/Parallel.h>
 
+#include "device/device.h"
+
 namespace cairn::ops::cpu {
 namespace {
 
@@ -10,6 +12,8 @@ constexpr int64_t kWorthSharing = 1 << 17;
 
 }  // namespace
 
-int threads_for(int64_t work) { return work < kWorthSharing || at::in_parallel_region() ? 1 : at::get_num_threads(); }
+int threads_for(int64_t work) {
+  return work < kWorthSharing || at::in_parallel_region() ? 1 : static_cast<int>(device::threads());
+}
 
 }  // namespace cairn::ops::cpu

@@ -8,7 +8,7 @@
 namespace cairn::ops::cpu {
 
 // How many threads an operation of this many multiply-adds, or comparable elementwise steps, is worth: this one alone
-// when it is small or runs inside a parallel region of libtorch, else at::get_num_threads().
+// when it is small or runs inside a parallel region of libtorch, else device::threads().
 int threads_for(int64_t work);
 
 // Work that is worth waiting for a sleeping thread: a millisecond or two of one core.

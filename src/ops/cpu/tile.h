@@ -76,7 +76,7 @@ template <class L, int R, int C>
                                         int64_t lanes, f32v (&acc)[R][C], Ahead& ahead) {
   int64_t k = 0;
   for (; k + 4 <= lanes; k += 4) {
-    for (int64_t i = 0; i < ahead.lines; ++i, ahead.data += 16) __builtin_prefetch(ahead.data);
+    for (int64_t i = 0; i < ahead.lines; ++i, ahead.data += 16) __builtin_prefetch(ahead.data, 0, 2);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j, b += pitch) step<L, R, C>(a, k + j, b, acc);
   }

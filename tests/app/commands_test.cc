@@ -1,0 +1,148 @@
+// What commands print and write, seen from outside: one process each.
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "image/image.h"
+#include "tensor/safetensors.h"
+
+namespace cairn::app {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+struct Outcome {
+  int status = 0;
+  std::string output;  // both streams
+};
+
+class Commands : public testing::Test {
+ protected:
+  Commands() : folder_(fs::temp_directory_path() / ("cairn-commands-" + std::to_string(::getpid()))) {
+    fs::create_directories(folder_);
+  }
+  ~Commands() override { fs::remove_all(folder_); }
+
+  std::string at(const std::string& name) const { return (folder_ / name).string(); }
+  static Outcome run(const std::string& args) {
+    Outcome out;
+    std::FILE* pipe = ::popen((CAIRN_PROGRAM " " + args + " 2>&1 </dev/null").c_str(), "r");
+    char buffer[4096];
+    for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) out.output.append(buffer, n);
+    const int status = ::pclose(pipe);
+    out.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return out;
+  }
+  // A picture of one colour, so that the differences of two are known.
+  std::string put_picture(const std::string& name, uint8_t value, int64_t width = 16) const {
+    image::Image picture(width, 12);
+    std::ranges::fill(picture.rgb, value);
+    fs::create_directories((folder_ / name).parent_path());
+    or_throw(image::save(at(name), picture));
+    return at(name);
+  }
+  Json json_of(const std::string& name) const { return or_throw(Json::read(at(name))); }
+
+  fs::path folder_;
+};
+
+double psnr_of(double difference) { return 20 * std::log10(255 / difference); }
+
+TEST_F(Commands, MetricsOfTwoPictures) {
+  const auto a = put_picture("a.png", 100), b = put_picture("b.png", 110);
+  const auto r = run("metrics " + a + " " + b + " --json " + at("m.json"));
+  ASSERT_EQ(r.status, 0) << r.output;
+  EXPECT_THAT(r.output, HasSubstr("PSNR dB"));
+  EXPECT_THAT(r.output, HasSubstr("28.131"));
+  const Json m = json_of("m.json");
+  ASSERT_EQ(m.find("pictures")->as_array()->size(), 1u);
+  EXPECT_EQ(m.find("mean")->find("mse")->number(), 100);
+  EXPECT_NEAR(m.find("mean")->find("psnr")->number(), psnr_of(10), 1e-9);
+  const auto same = run("metrics " + a + " " + a + " --json " + at("same.json"));
+  EXPECT_EQ(same.status, 0) << same.output;
+  EXPECT_EQ(json_of("same.json").find("mean")->text("psnr"), "inf");
+  EXPECT_EQ(json_of("same.json").find("mean")->find("ssim")->number(), 1);
+}
+
+TEST_F(Commands, MetricsOfTwoFoldersPairByName) {
+  for (const auto& [name, left, right] : {std::tuple{"x.png", 50, 60}, {"deep/y.png", 50, 70}}) {
+    put_picture(std::string("left/") + name, static_cast<uint8_t>(left));
+    put_picture(std::string("right/") + name, static_cast<uint8_t>(right));
+  }
+  const auto r = run("metrics " + at("left") + " " + at("right") + " --json " + at("m.json"));
+  ASSERT_EQ(r.status, 0) << r.output;
+  std::vector<std::string> names;
+  const Json m = json_of("m.json");
+  for (const Json& row : *m.find("pictures")->as_array()) names.push_back(row.text("name"));
+  EXPECT_THAT(names, ElementsAre("deep/y.png", "x.png"));
+  EXPECT_NEAR(m.find("mean")->find("psnr")->number(), (psnr_of(10) + psnr_of(20)) / 2, 1e-9);
+  EXPECT_THAT(r.output, HasSubstr("mean"));
+
+  put_picture("left/alone.png", 1);
+  const auto alone = run("metrics " + at("left") + " " + at("right"));
+  EXPECT_EQ(alone.status, 1);
+  EXPECT_THAT(alone.output, HasSubstr("alone.png is in " + at("left") + " but not in " + at("right")));
+}
+
+TEST_F(Commands, MetricsOfPicturesThatDoNotCompareSayWhy) {
+  const auto a = put_picture("a.png", 100), wide = put_picture("wide.png", 100, 32);
+  const auto sizes = run("metrics " + a + " " + wide);
+  EXPECT_EQ(sizes.status, 1);
+  EXPECT_THAT(sizes.output, HasSubstr("16 x 12 and 32 x 12 pixels cannot be compared"));
+  EXPECT_THAT(sizes.output, HasSubstr("wide.png"));
+  const auto folder = run("metrics " + a + " " + folder_.string());
+  EXPECT_EQ(folder.status, 1);
+  EXPECT_THAT(folder.output, HasSubstr("cannot compare a folder with a file"));
+  EXPECT_THAT(run("metrics " + a).output, HasSubstr("compares two pictures"));
+}
+
+TEST_F(Commands, BenchDitWritesATableAndItsNumbers) {
+  const auto r = run("bench dit --steps 4 --repeat 1 --json " + at("bench.json"));
+  ASSERT_EQ(r.status, 0) << r.output;
+  for (const char* word : {"64 image and 32 text tokens", "ceiling:", "step, computed", "of ceiling", "qkv"})
+    EXPECT_THAT(r.output, HasSubstr(word));
+  const Json b = json_of("bench.json");
+  EXPECT_EQ(b.text("model"), "cairn-emoji");
+  EXPECT_EQ(b.text("dtype"), "bf16");
+  EXPECT_GT(b.find("ceiling_gflops_per_s")->number(), 0);
+  std::map<std::string, const Json*> parts;
+  for (const Json& p : *b.find("parts")->as_array()) parts[p.text("part")] = &p;
+  for (const auto& [name, samples] : {std::pair{"text encoding", 3},
+                                      {"step, computed", 3},
+                                      {"step, cached", 2},
+                                      {"step, cached, TaylorSeer", 2},
+                                      {"decoding", 3}}) {
+    ASSERT_TRUE(parts.contains(name)) << name;
+    EXPECT_GT(parts[name]->find("ms")->number(), 0) << name;
+    EXPECT_EQ(parts[name]->find("samples")->number(), samples) << name;
+  }
+  EXPECT_LT(parts["step, cached"]->find("flops")->number(), parts["step, computed"]->find("flops")->number());
+  double known = 0;
+  for (const Json& o : *b.find("operations")->as_array()) known += o.find("ms")->number();
+  EXPECT_GT(known, 0);
+  EXPECT_LE(known, b.find("profiled_step_ms")->number());
+}
+
+TEST_F(Commands, GenerateInFp16SaysThatItRunsInFp32AndSavesFp16) {
+  const auto make = "generate rocket --steps 2 --seed 1 --dtype fp16 --save-path " + at("x.png");
+  const auto r = run(make + " --save-latents " + at("x.safetensors"));
+  ASSERT_EQ(r.status, 0) << r.output;
+  const auto at_note = r.output.find("note: fp16 runs in fp32 on the CPU");
+  ASSERT_NE(at_note, std::string::npos) << r.output;
+  EXPECT_EQ(r.output.find("note:", at_note + 1), std::string::npos) << "once";
+  EXPECT_EQ(or_throw(read_tensors(at("x.safetensors"))).at("latents").scalar_type(), kF16);
+  EXPECT_THAT(run(make + " --quiet").output, Not(HasSubstr("fp32")));
+}
+
+}  // namespace
+}  // namespace cairn::app

@@ -94,9 +94,11 @@ inline void finish(const Epilogue& e, const Place& at, int rows, const float* y,
     using T = decltype(value);
     switch (e.kind) {
       case Epilogue::kActivate:
-        return finish_activate<T>(e, at, rows, y, pitch, first);
+        for (int64_t p = 0; p < panels; ++p) finish_activate<T>(e, at, rows, y + p * kPanel, pitch, first + p * kPanel);
+        return;
       case Epilogue::kAdd:
-        return finish_add<T>(e, at, rows, y, pitch, first);
+        for (int64_t p = 0; p < panels; ++p) finish_add<T>(e, at, rows, y + p * kPanel, pitch, first + p * kPanel);
+        return;
       case Epilogue::kGlu:
         return finish_glu<T>(e, at, rows, y, pitch, first / 2);
       case Epilogue::kHeads:

@@ -6,13 +6,16 @@
 namespace cairn::ops::cpu::CAIRN_ISA {
 namespace {
 
-// Lanes of a panel that stay in the second-level cache while rows pass (384 KiB), and rows whose sums wait there
-// where a result takes more than one pass over a panel.
+// What stays in the caches. The matrix unit is so fast that rows must be read for several panels at once, too.
+struct Blocking {
+  int64_t lanes;        // of a panel, while rows pass: 384 KiB of the second-level cache, or 32 of the first
+  int64_t strip;        // rows whose sums wait where a result takes more than one pass over a panel
+  int64_t round_bytes;  // of inputs, read from the last-level cache by all panels
+  int64_t members;      // panels that many rows pass together
+};
 template <class L>
-constexpr int64_t kBlockLanes = std::is_same_v<L, MatrixLane> ? 128 : 1536;
-constexpr int64_t kStripRows = 96;
-// Bytes of inputs that one round takes, so that they are read from the last-level cache by all panels.
-constexpr int64_t kRoundBytes = 8 << 20;
+constexpr Blocking kBlocking =
+    std::is_same_v<L, MatrixLane> ? Blocking{128, 256, 32 << 20, 4} : Blocking{1536, 96, 8 << 20, 1};
 
 int64_t divided(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -20,17 +23,17 @@ int64_t divided(int64_t a, int64_t b) { return (a + b - 1) / b; }
 struct Plan {
   explicit Plan(const Product& p) : product(p) {
     const Packed& w = *p.weights[0];
-    const int64_t h = p.epilogue.head_dim;
-    members = p.weights[1] ? 2 : 1;
-    if (p.epilogue.kind == Epilogue::kHeads)
-      while (members * kPanel % h) ++members;
-    groups = p.weights[1] ? w.panels() : divided(w.panels(), members);
+    const Blocking& fit = w.type == Type::kF32 ? kBlocking<SingleLane> : kBlocking<Bf16Lane>;
     rows = p.batches * p.tokens;
-    blocks = divided(w.lanes, w.type == Type::kF32 ? kBlockLanes<SingleLane> : kBlockLanes<Bf16Lane>);
+    members = p.weights[1] ? 2 : rows > fit.strip && p.epilogue.kind != Epilogue::kHeads ? fit.members : 1;
+    if (p.epilogue.kind == Epilogue::kHeads)
+      while (members * kPanel % p.epilogue.head_dim) ++members;
+    groups = p.weights[1] ? w.panels() : divided(w.panels(), members);
+    blocks = divided(w.lanes, fit.lanes);
     block_lanes = divided(divided(w.lanes, blocks), 16) * 16;
-    strip = members * blocks > 1 ? kStripRows : INT64_MAX;
-    const int64_t fit = kRoundBytes / (w.lanes * 4) / kStripRows * kStripRows;
-    round_rows = rows <= fit + fit / 2 ? rows : fit < kStripRows ? kStripRows : fit;
+    strip = members * blocks > 1 ? fit.strip : INT64_MAX;
+    const int64_t most = fit.round_bytes / (w.lanes * 4) / fit.strip * fit.strip;
+    round_rows = rows <= most + most / 2 ? rows : most < fit.strip ? fit.strip : most;
   }
   int64_t panels_of(int64_t group) const {
     return product.weights[1] ? 2 : lesser(members, product.weights[0]->panels() - group * members);

@@ -1,7 +1,11 @@
 #include <fmt/core.h>
 
+#include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <new>
+#include <system_error>
 
 #include "app/commands.h"
 #include "base/strings.h"
@@ -24,11 +28,12 @@ constexpr Command kCommands[] = {{"generate", "make pictures from text", generat
 
 constexpr const char* kOutOfMemory = "out of memory: make smaller or fewer pictures, or use --vae-tiling";
 
-void show_commands() {
+Result<int> show_commands(const Arguments&) {
   fmt::print("Cairn makes pictures from text, and does not do work twice.\n\nUsage: cairn COMMAND [FLAGS]\n\n");
   for (const auto& c : kCommands) fmt::print("  {:<10} {}\n", c.name, c.help);
   fmt::print(
       "\nTry: cairn generate \"rocket on a blue background\"\n`cairn COMMAND --help` lists a command's flags.\n");
+  return 0;
 }
 
 void on_interrupt(int) {
@@ -36,18 +41,26 @@ void on_interrupt(int) {
 }
 
 int report(const std::string& what, int status) {
-  fmt::print(stderr, "cairn: {}\n", what);
+  std::fputs(fmt::format("cairn: {}\n", what).c_str(), stderr);  // fmt::print would throw where nobody listens
   return status;
+}
+
+// What a command printed has arrived, or the command failed.
+int delivered(int status) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
+  return report(fmt::format("cannot write the output: {}", std::strerror(errno)), 1);
 }
 
 int run(const Command& command, const Arguments& args) {
   try {
     const auto status = command.run(args);
-    if (status) return *status;
+    if (status) return delivered(*status);
     if (status.error().code == Code::kCancelled) return report(status.error().what, 130);
     return report(status.error().what, 1);
   } catch (const Failure& e) { return report(e.what(), 1); } catch (const std::bad_alloc&) {
     return report(kOutOfMemory, 3);
+  } catch (const std::system_error& e) {
+    return report(e.what(), 1);  // names what failed and why: of the file system, of a thread
   } catch (const std::exception& e) {
     if (const auto tensors = cairn::tensor_error(e)) {
       return report(tensors->out_of_memory ? kOutOfMemory : "tensor library: " + tensors->what, 3);
@@ -64,10 +77,8 @@ int main(int argc, char** argv) {
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGPIPE, SIG_IGN);
   const Arguments words(argv + 1, argv + argc);
-  if (words.empty() || words[0] == "help" || words[0] == "--help" || words[0] == "-h") {
-    show_commands();
-    return 0;
-  }
+  if (words.empty() || words[0] == "help" || words[0] == "--help" || words[0] == "-h")
+    return run({"help", "", show_commands}, {});
   std::vector<std::string> names;
   for (const auto& c : kCommands) {
     if (words[0] == c.name) return run(c, Arguments(words.begin() + 1, words.end()));

@@ -58,6 +58,14 @@ class Commands : public testing::Test {
 
 double psnr_of(double difference) { return 20 * std::log10(255 / difference); }
 
+TEST_F(Commands, AFullDiskUnderTheOutputIsAFailure) {
+  const auto a = put_picture("a.png", 100);
+  for (const std::string& command : {"metrics " + a + " " + a, "inspect " + a, std::string("generate --help")}) {
+    EXPECT_EQ(run(command).status, 0) << command;
+    EXPECT_EQ(run(command + " >/dev/full").status, 1) << command;
+  }
+}
+
 TEST_F(Commands, MetricsOfTwoPictures) {
   const auto a = put_picture("a.png", 100), b = put_picture("b.png", 110);
   const auto r = run("metrics " + a + " " + b + " --json " + at("m.json"));

@@ -13,6 +13,8 @@ using ops::Activation;
 class Linear {
  public:
   Linear(const Weights& w, int64_t in, int64_t out) : weight_(w.matrix(out, in)) {}
+  Linear(const Weights& w, int64_t in, int64_t out, bool bias) : weight_(w.matrix(out, in, bias)) {}
+  explicit Linear(ops::Weight weight) : weight_(std::move(weight)) {}
 
   // x (N, T, in), or parts whose widths add up to `in`; the result (N, T, out) in the dtype of the weights, or `as`.
   Tensor operator()(at::TensorList x, Activation act = Activation::kNone) const {
@@ -47,9 +49,12 @@ class LayerNorm {
 
 class RmsNorm {
  public:
-  RmsNorm(const Weights& w, int64_t width, double eps)
-      : weight_(w.read("weight", {width}, kF32)), eps_(eps), out_(w.dtype()) {}
-  Tensor operator()(const Tensor& x) const { return ops::rms_norm(x, weight_, eps_, out_); }
+  // `plus` is added to the weight: 1 where a checkpoint keeps it around zero (Gemma).
+  RmsNorm(const Weights& w, int64_t width, double eps, double plus = 0)
+      : weight_(w.read("weight", {width}, kF32) + plus), eps_(eps), out_(w.dtype()) {}
+  Tensor operator()(const Tensor& x) const { return as(out_, x); }
+  Tensor as(Dtype dtype, const Tensor& x) const { return ops::rms_norm(x, weight_, eps_, dtype); }
+  const Tensor& weight() const { return weight_; }
 
  private:
   Tensor weight_;

@@ -134,10 +134,10 @@ Tensor Weights::read(std::string_view name, at::IntArrayRef shape, Dtype dtype) 
   return t.scalar_type() == dtype ? t : t.to(dtype);
 }
 
-ops::Weight Weights::matrix(int64_t out, int64_t in) const {
+ops::Weight Weights::matrix(int64_t out, int64_t in, bool bias) const {
   Tensor weight = (*this)("weight", {out, in});
-  Tensor bias = has("bias") ? (*this)("bias", {weight.size(0)}) : Tensor();
-  return ops::Weight(std::move(weight), std::move(bias));
+  Tensor added = bias ? (*this)("bias", {weight.size(0)}) : Tensor();
+  return ops::Weight(std::move(weight), std::move(added));
 }
 
 std::vector<std::string> Weights::unread() const {

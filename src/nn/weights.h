@@ -51,7 +51,9 @@ class Weights {
   bool has(std::string_view name) const;
 
   // `prefix.weight` (out, in) and, when there is one, `prefix.bias`, as operations take them. -1 for any size.
-  ops::Weight matrix(int64_t out, int64_t in) const;
+  ops::Weight matrix(int64_t out, int64_t in) const { return matrix(out, in, has("bias")); }
+  // With a bias or without, as the model's config says.
+  ops::Weight matrix(int64_t out, int64_t in, bool bias) const;
 
   Dtype dtype() const { return dtype_; }
   // The dtype of the residual stream: on a processor fp32 costs nothing beside bf16 products, and loses nothing.

@@ -15,8 +15,9 @@ namespace cairn::ops {
 
 enum class Activation { kNone, kGelu, kGeluTanh, kQuickGelu, kSilu };
 
-// One token stream entering joint attention: x (N, T, D) in the dtype of the weights, projections to (N, T, H d),
-// and weights (d) of the RMS norms of queries and keys, undefined for none.
+// One token stream entering joint attention: x (N, T, D) in the dtype of the weights, projections to (N, T, H d), keys
+// and values to fewer heads where groups of queries share them, and weights (d) of the RMS norms of queries and keys,
+// undefined for none.
 struct QkvStream {
   Tensor x;
   const Weight &q, &k, &v;

@@ -156,16 +156,19 @@ Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, d
     if (s.x.dim() != 3 || s.x.scalar_type() != streams[0].x.scalar_type() || s.k.dtype() != dtype ||
         s.v.dtype() != dtype || !inputs[i].read(s.x, s.q))
       return give_up();
-    check(s.k.in() == s.q.in() && s.v.in() == s.q.in() && s.k.out() == s.q.out() && s.v.out() == s.q.out() &&
-              s.q.out() % head_dim == 0 && s.q.out() == streams[0].q.out() && s.x.size(0) == streams[0].x.size(0),
+    check(s.k.in() == s.q.in() && s.v.in() == s.q.in() && s.k.out() == s.v.out() && s.q.out() % head_dim == 0 &&
+              s.k.out() % head_dim == 0 && s.q.out() == streams[0].q.out() && s.k.out() == streams[0].k.out() &&
+              s.x.size(0) == streams[0].x.size(0),
           "queries, keys and values have the same shape in all streams");
     tokens += s.x.size(1);
   }
   check(!rope.defined() || (rope.dim() == 3 && rope.size(1) == tokens && rope.size(2) == head_dim),
         "rope is (2, tokens of all streams, head width)");
-  const int64_t batches = streams[0].x.size(0), width = streams[0].q.out();
-  const auto make = [&] { return empty({batches, tokens, width / head_dim, head_dim}, streams[0].x.scalar_type()); };
-  Qkv result{make(), make(), make()};
+  const int64_t batches = streams[0].x.size(0);
+  const auto make = [&](const Weight& w) {
+    return empty({batches, tokens, w.out() / head_dim, head_dim}, streams[0].x.scalar_type());
+  };
+  Qkv result{make(streams[0].q), make(streams[0].k), make(streams[0].v)};
   int64_t first = 0;
   for (size_t i = 0; i < streams.size(); ++i) {
     const QkvStream& s = streams[i];
@@ -175,6 +178,7 @@ Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, d
       e.head_dim = head_dim;
       e.eps = static_cast<float>(eps);
       const Type type = *type_of(to.scalar_type());
+      const int64_t width = w.out();
       e.out = {static_cast<char*>(to.mutable_data_ptr()) + first * width * to.element_size(), type, width,
                tokens * width, width};
       if (norm.defined()) {

@@ -1,0 +1,61 @@
+// What a language model is to the engine: two const functions over a batch of tokens and a cache of keys and values.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "ops/paged.h"
+
+namespace cairn::llm {
+
+// Sizes of what a layer keeps for a token: `heads` keys of key_width numbers and as many values of value_width. MLA
+// keeps one latent instead, whose first numbers serve as the value: value_width is 0.
+struct KvShape {
+  int64_t layers = 0, heads = 0, key_width = 0, value_width = 0;
+};
+
+// The tokens of one step, those of a sequence one after the other.
+struct Batch {
+  Tensor tokens, positions, slots;  // (T) int64; where in the cache each token's keys go
+  std::vector<ops::PagedSequence> sequences;
+  // (T), or empty for none: tokens of sequences that are longer than switch_length().
+  std::vector<bool> stretched;
+
+  int64_t rows() const { return tokens.size(0); }
+};
+
+// Keys and values of all layers, in blocks: (blocks, block size, heads, width) each.
+class KvCache {
+ public:
+  KvCache(const KvShape& shape, int64_t blocks, int64_t block_size, Dtype dtype);
+
+  const Tensor& keys(int64_t layer) const { return keys_[static_cast<size_t>(layer)]; }
+  const Tensor& values(int64_t layer) const { return values_[static_cast<size_t>(layer)]; }
+  int64_t blocks() const { return blocks_; }
+  int64_t block_size() const { return block_size_; }
+  static int64_t bytes_per_block(const KvShape& shape, int64_t block_size, Dtype dtype);
+
+ private:
+  int64_t blocks_, block_size_;
+  std::vector<Tensor> keys_, values_;
+};
+
+class CausalLm {
+ public:
+  virtual ~CausalLm() = default;
+
+  // Runs the tokens of a step and writes their keys and values: hidden states after the final norm, (T, D), in the
+  // dtype of the weights. A token id outside the vocabulary is a Failure.
+  virtual Tensor forward(const Batch& batch, const KvCache& cache) const = 0;
+  // (n, D) -> logits (n, vocabulary) in fp32.
+  virtual Tensor logits(const Tensor& hidden) const = 0;
+
+  virtual KvShape kv_shape() const = 0;
+  virtual int64_t vocabulary() const = 0;
+  virtual int64_t max_positions() const = 0;
+  virtual Dtype dtype() const = 0;
+  // Sequences longer than this must be run with Batch::stretched from their first token on (longrope); 0 where there is
+  // no such length.
+  virtual int64_t switch_length() const { return 0; }
+};
+
+}  // namespace cairn::llm

@@ -1,0 +1,18 @@
+#include "llm/causal_lm.h"
+
+namespace cairn::llm {
+
+KvCache::KvCache(const KvShape& s, int64_t blocks, int64_t block_size, Dtype dtype)
+    : blocks_(blocks), block_size_(block_size) {
+  for (int64_t i = 0; i < s.layers; ++i) {
+    keys_.push_back(zeros({blocks, block_size, s.heads, s.key_width}, dtype));
+    values_.push_back(s.value_width ? zeros({blocks, block_size, s.heads, s.value_width}, dtype) : keys_.back());
+  }
+}
+
+int64_t KvCache::bytes_per_block(const KvShape& s, int64_t block_size, Dtype dtype) {
+  return s.layers * block_size * s.heads * (s.key_width + s.value_width) *
+         static_cast<int64_t>(c10::elementSize(dtype));
+}
+
+}  // namespace cairn::llm

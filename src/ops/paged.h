@@ -1,0 +1,51 @@
+// Operations of language models: keys and values that live in blocks, and experts. T tokens of a step, H heads, d head
+// width.
+#pragma once
+#include "ops/ops.h"
+
+namespace cairn::ops {
+
+// One sequence of a step. Rows [row, row + rows) of the step are its last `rows` tokens, and `blocks` lists the blocks
+// of all its `keys` tokens, those rows included.
+struct PagedSequence {
+  int64_t row = 0, rows = 0, keys = 0;
+  const int32_t* blocks = nullptr;
+};
+
+// A token sees itself and the tokens before it: the last `window` of them where that is not 0. softcap: scores s become
+// softcap * tanh(s / softcap) where it is not 0 (Gemma 2).
+struct AttentionRule {
+  double scale = 1, softcap = 0;
+  int64_t window = 0;
+};
+
+// An expert's gated MLP.
+struct Expert {
+  Weight gate, up, down;
+};
+inline double weight_bytes(const Expert& e) { return weight_bytes(e.gate) + weight_bytes(e.up) + weight_bytes(e.down); }
+
+namespace reference {
+void write_kv(const Tensor& x, const Tensor& cache, const Tensor& slots);
+Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
+                       const AttentionRule& rule);
+Tensor experts(const Tensor& x, const Tensor& chosen, const Tensor& weights, at::ArrayRef<Expert> experts,
+               Activation act);
+}  // namespace reference
+
+// Rows of x (T, H, d) to the places `slots` (T) int64 of cache (blocks, block size, H, d): slot block * size + offset.
+inline Op<void(const Tensor& x, const Tensor& cache, const Tensor& slots)> write_kv{"write_kv", reference::write_kv};
+
+// Causal attention of q (T, H, d) over caches k (blocks, block size, G, d) and v (blocks, block size, G, e), H a
+// multiple of G: head h reads h / (H / G). The result (T, H e) in the dtype of q; rows of no sequence are undefined.
+inline Op<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
+                 const AttentionRule& rule)>
+    paged_attention{"paged_attention", reference::paged_attention};
+
+// Each row of x (T, D) through its experts: sum over j of weights[t, j] * expert chosen[t, j] (x[t]). chosen (T, k)
+// int64, weights (T, k) fp32. The result (T, D) in fp32, summed in the order of the experts.
+inline Op<Tensor(const Tensor& x, const Tensor& chosen, const Tensor& weights, at::ArrayRef<Expert> experts,
+                 Activation act)>
+    experts{"experts", reference::experts};
+
+}  // namespace cairn::ops

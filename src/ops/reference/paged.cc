@@ -1,0 +1,71 @@
+// The meaning of the operations of paged.h.
+#include "ops/paged.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/tensor.h>
+
+#include <vector>
+
+namespace cairn::ops::reference {
+
+void write_kv(const Tensor& x, const Tensor& cache, const Tensor& slots) {
+  cache.flatten(0, 1).index_copy_(0, slots, x.to(cache.scalar_type()));
+}
+
+Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
+                       const AttentionRule& rule) {
+  const Dtype wide = q.scalar_type() == Dtype::Double ? Dtype::Double : kF32;
+  const int64_t heads = q.size(1), groups = k.size(2), share = heads / groups, block_size = k.size(1);
+  Tensor out = empty({q.size(0), heads * v.size(3)}, q.scalar_type());
+  for (const PagedSequence& s : sequences) {
+    if (s.rows == 0) continue;
+    std::vector<int64_t> ids(s.blocks, s.blocks + (s.keys + block_size - 1) / block_size);
+    const Tensor blocks = at::tensor(ids).to(k.device());
+    const auto gathered = [&](const Tensor& cache) {  // (heads, keys, width)
+      return cache.index_select(0, blocks)
+          .flatten(0, 1)
+          .narrow(0, 0, s.keys)
+          .to(wide)
+          .repeat_interleave(share, 1)
+          .transpose(0, 1);
+    };
+    const Tensor queries = q.narrow(0, s.row, s.rows).to(wide).transpose(0, 1);
+    Tensor scores = at::matmul(queries, gathered(k).transpose(1, 2)) * rule.scale;
+    if (rule.softcap > 0) scores = (scores * (1 / rule.softcap)).tanh() * rule.softcap;
+    const Tensor key = at::arange(s.keys).unsqueeze(0), token = at::arange(s.keys - s.rows, s.keys).unsqueeze(1);
+    Tensor hidden = key.gt(token);
+    if (rule.window > 0) hidden = hidden.logical_or(key.le(token - at::tensor(rule.window)));
+    scores.masked_fill_(hidden.to(scores.device()), -std::numeric_limits<double>::infinity());
+    const Tensor y = at::matmul(at::softmax(scores, -1), gathered(v));  // (heads, rows, width)
+    out.narrow(0, s.row, s.rows).copy_(y.transpose(0, 1).flatten(1));
+  }
+  return out;
+}
+
+Tensor experts(const Tensor& x, const Tensor& chosen, const Tensor& weights, at::ArrayRef<Expert> list,
+               Activation act) {
+  const Tensor on_host = chosen.to(c10::DeviceType::CPU).contiguous();
+  const auto* ids = static_cast<const int64_t*>(on_host.const_data_ptr());
+  const int64_t tokens = x.size(0), each = chosen.size(1);
+  Tensor out = zeros(x.sizes(), x.scalar_type() == Dtype::Double ? Dtype::Double : kF32);
+  std::vector<std::vector<int64_t>> rows(list.size()), places(list.size());
+  for (int64_t t = 0; t < tokens; ++t)
+    for (int64_t j = 0; j < each; ++j) {
+      const int64_t e = ids[t * each + j];
+      check(e >= 0 && e < static_cast<int64_t>(list.size()), "a router chooses experts that there are");
+      rows[static_cast<size_t>(e)].push_back(t);
+      places[static_cast<size_t>(e)].push_back(t * each + j);
+    }
+  for (size_t e = 0; e < list.size(); ++e) {
+    if (rows[e].empty()) continue;
+    const Tensor index = at::tensor(rows[e]).to(x.device()), place = at::tensor(places[e]).to(x.device());
+    const Tensor h = ops::linear_glu(x.index_select(0, index), list[e].gate, list[e].up, act);
+    const Tensor y = ops::linear(h, list[e].down, Activation::kNone, out.scalar_type());
+    out.index_add_(0, index, y * weights.flatten().index_select(0, place).unsqueeze(1).to(out.scalar_type()));
+  }
+  return out;
+}
+
+}  // namespace cairn::ops::reference

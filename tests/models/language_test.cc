@@ -1,0 +1,179 @@
+// Decoders of every family against logits and continuations recorded from transformers
+// (tests/golden/lm-arch/README.md has the tolerances), and laws that hold without records.
+#include <gmock/gmock.h>
+
+#include <filesystem>
+
+#include "base/json.h"
+#include "models/golden.h"
+#include "models/language.h"
+#include "nn/weights.h"
+
+namespace cairn {
+namespace {
+
+using testing::golden;
+using testing::source_path;
+
+Tensor longs(const std::vector<int64_t>& v) {
+  Tensor t = empty({static_cast<int64_t>(v.size())}, Dtype::Long);
+  std::copy(v.begin(), v.end(), static_cast<int64_t*>(t.mutable_data_ptr()));
+  return t;
+}
+
+// Sequences that share a model and a cache, whose blocks lie in no particular order.
+class Session {
+ public:
+  explicit Session(const llm::CausalLm& model, int64_t block_size = 4)
+      : model_(model), size_(block_size), cache_(model.kv_shape(), kBlocks, block_size, model.dtype()) {}
+
+  struct Part {
+    size_t sequence;
+    std::vector<int64_t> tokens;
+  };
+
+  // Runs the parts as one step; logits of every row (T, vocabulary).
+  Tensor run(const std::vector<Part>& parts, bool stretched = false) {
+    std::vector<int64_t> tokens, positions, slots;
+    llm::Batch batch;
+    for (const Part& p : parts) {
+      auto& length = lengths_[p.sequence];
+      auto& blocks = blocks_[p.sequence];
+      const auto rows = static_cast<int64_t>(p.tokens.size()), first = static_cast<int64_t>(tokens.size());
+      for (int64_t i = 0; i < rows; ++i, ++length) {
+        if (length % size_ == 0) {
+          if (next_ >= kBlocks) throw Failure(Error{Code::kExhausted, "the test needs more blocks"});
+          blocks.push_back(static_cast<int32_t>(next_++ * 37 % kBlocks));
+        }
+        tokens.push_back(p.tokens[static_cast<size_t>(i)]);
+        positions.push_back(length);
+        slots.push_back(blocks.back() * size_ + length % size_);
+      }
+      batch.sequences.push_back({first, rows, length, blocks.data()});
+    }
+    batch.tokens = longs(tokens), batch.positions = longs(positions), batch.slots = longs(slots);
+    if (stretched) batch.stretched.assign(tokens.size(), true);
+    const Inference no_gradients;
+    return model_.logits(model_.forward(batch, cache_));
+  }
+
+ private:
+  static constexpr int64_t kBlocks = 128;  // 37 and 128 share no factor: each block is used once
+  const llm::CausalLm& model_;
+  int64_t size_, next_ = 0;
+  llm::KvCache cache_;
+  std::map<size_t, int64_t> lengths_;
+  std::map<size_t, std::vector<int32_t>> blocks_;
+};
+
+std::vector<int64_t> ids_of(const Tensor& t) {
+  const Tensor c = t.contiguous();
+  const auto* p = static_cast<const int64_t*>(c.const_data_ptr());
+  return {p, p + c.numel()};
+}
+double farthest(const Tensor& a, const Tensor& b) { return (a - b).abs().max().item<double>(); }
+
+std::vector<std::string> families() {
+  std::vector<std::string> names;
+  for (const auto& e : std::filesystem::directory_iterator(source_path("tests/golden/lm-arch")))
+    if (e.is_directory()) names.push_back(e.path().filename());
+  std::ranges::sort(names);
+  return names;
+}
+
+class Language : public ::testing::TestWithParam<std::string> {
+ protected:
+  static std::unique_ptr<llm::CausalLm> model(const std::string& config = "config.json", Dtype dtype = kF32) {
+    const std::string folder = source_path("tests/golden/lm-arch/" + GetParam());
+    auto source = or_throw(nn::open_checkpoint(folder, {"model"}));
+    return or_throw(models::make_language_model(or_throw(Json::read(folder + "/" + config)),
+                                                nn::Weights(std::move(source), dtype)));
+  }
+  static Tensor recorded(const std::string& name) {
+    return golden("lm-arch/" + GetParam() + "/golden.safetensors", name);
+  }
+};
+
+TEST_P(Language, GivesTheRecordedLogitsFromBothKeyStyles) {
+  for (const char* config : {"config.json", "config.legacy.json"}) {
+    const auto m = model(config);
+    for (const std::string row : {"row0", "row1"}) {
+      const auto ids = ids_of(recorded(row + ".ids"));
+      const bool longer = m->switch_length() && static_cast<int64_t>(ids.size()) > m->switch_length();
+      EXPECT_LT(farthest(Session(*m).run({{0, ids}}, longer), recorded(row + ".logits")), 1e-4) << config << " " << row;
+    }
+  }
+}
+
+// Prompts in chunks, both in one batch, then token by token: the recorded continuation.
+TEST_P(Language, ContinuesAsRecordedInBatchesAndChunks) {
+  const auto m = model();
+  if (m->switch_length()) return;  // the next test
+  Session s(*m);
+  std::vector<std::vector<int64_t>> ids, greedy;
+  for (const std::string row : {"row0", "row1"}) {
+    ids.push_back(ids_of(recorded(row + ".ids")));
+    greedy.push_back(ids_of(recorded(row + ".greedy")));
+  }
+  const auto part = [&](size_t q, size_t from, size_t to) {
+    return Session::Part{q, {ids[q].begin() + static_cast<int64_t>(from), ids[q].begin() + static_cast<int64_t>(to)}};
+  };
+  s.run({part(0, 0, 17)});
+  s.run({part(1, 0, 5), part(0, 17, 18)});
+  Tensor y = s.run({part(0, 18, ids[0].size()), part(1, 5, ids[1].size())});
+  const auto last = static_cast<int64_t>(ids[0].size() - 18);
+  EXPECT_LT(farthest(y.narrow(0, last - 1, 1), recorded("row0.logits").slice(0, -1)), 1e-4);
+  EXPECT_LT(farthest(y.slice(0, -1), recorded("row1.logits").slice(0, -1)), 1e-4);
+  int64_t next[] = {y[last - 1].argmax().item<int64_t>(), y[-1].argmax().item<int64_t>()};
+  for (size_t i = 0; i < greedy[0].size(); ++i) {
+    EXPECT_EQ(next[0], greedy[0][i]) << i;
+    EXPECT_EQ(next[1], greedy[1][i]) << i;
+    y = s.run({{1, {greedy[1][i]}}, {0, {greedy[0][i]}}});
+    next[1] = y[0].argmax().item<int64_t>(), next[0] = y[1].argmax().item<int64_t>();
+  }
+}
+
+// A sequence that outgrows longrope's short factors starts anew with the long ones.
+TEST_P(Language, ContinuesAsRecordedFromTheFirstToken) {
+  const auto m = model();
+  for (const std::string row : {"row0", "row1"}) {
+    auto ids = ids_of(recorded(row + ".ids"));
+    const auto greedy = ids_of(recorded(row + ".greedy"));
+    for (size_t i = 0; i < greedy.size(); i += m->switch_length() ? 1 : 8) {
+      auto all = ids;
+      all.insert(all.end(), greedy.begin(), greedy.begin() + static_cast<int64_t>(i));
+      const bool longer = m->switch_length() && static_cast<int64_t>(all.size()) > m->switch_length();
+      EXPECT_EQ(Session(*m).run({{0, all}}, longer)[-1].argmax().item<int64_t>(), greedy[i]) << row << " " << i;
+    }
+  }
+}
+
+TEST_P(Language, InBf16StaysNearTheRecordedLogits) {
+  const auto m = model("config.json", kBF16);
+  const auto ids = ids_of(recorded("row1.ids"));
+  const Tensor want = recorded("row1.logits"), got = Session(*m).run({{0, ids}});
+  // A router may choose another expert in bf16: rows, not their maximum.
+  const double error = ((got - want).pow(2).mean(-1).sqrt().median().item<double>());
+  EXPECT_LT(error, 0.1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, Language, ::testing::ValuesIn(families()), [](const auto& p) {
+  std::string name = p.param;
+  std::ranges::replace(name, '-', '_');
+  return name;
+});
+
+TEST(LatentAttention, OnLatentsIsThatOnExpandedKeys) {
+  for (const char* name : {"deepseek-v3", "deepseek-v2"}) {
+    const std::string folder = source_path(std::string("tests/golden/lm-arch/") + name);
+    const Json config = or_throw(Json::read(folder + "/config.json"));
+    const nn::Weights w(or_throw(nn::open_checkpoint(folder, {"model"})), kF32);
+    const auto ids = ids_of(golden(std::string("lm-arch/") + name + "/golden.safetensors", "row0.ids"));
+    const auto absorbed = models::make_deepseek(w, config, models::Mla::kAbsorbed),
+               plain = models::make_deepseek(w, config, models::Mla::kPlain);
+    EXPECT_LT(farthest(Session(*absorbed).run({{0, ids}}), Session(*plain).run({{0, ids}})), 2e-5) << name;
+  }
+}
+
+}  // namespace
+}  // namespace cairn

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "models/golden.h"
 #include "models/language.h"
@@ -24,8 +25,9 @@ Tensor longs(const std::vector<int64_t>& v) {
 // Sequences that share a model and a cache, whose blocks lie in no particular order.
 class Session {
  public:
-  explicit Session(const llm::CausalLm& model, int64_t block_size = 4)
-      : model_(model), size_(block_size), cache_(model.kv_shape(), kBlocks, block_size, model.dtype()) {}
+  // `blocks`: a power of two.
+  explicit Session(const llm::CausalLm& model, int64_t block_size = 4, int64_t blocks = 128)
+      : model_(model), size_(block_size), count_(blocks), cache_(model.kv_shape(), blocks, block_size, model.dtype()) {}
 
   struct Part {
     size_t sequence;
@@ -42,8 +44,8 @@ class Session {
       const auto rows = static_cast<int64_t>(p.tokens.size()), first = static_cast<int64_t>(tokens.size());
       for (int64_t i = 0; i < rows; ++i, ++length) {
         if (length % size_ == 0) {
-          if (next_ >= kBlocks) throw Failure(Error{Code::kExhausted, "the test needs more blocks"});
-          blocks.push_back(static_cast<int32_t>(next_++ * 37 % kBlocks));
+          if (next_ >= count_) throw Failure(Error{Code::kExhausted, "the test needs more blocks"});
+          blocks.push_back(static_cast<int32_t>(next_++ * 37 % count_));
         }
         tokens.push_back(p.tokens[static_cast<size_t>(i)]);
         positions.push_back(length);
@@ -58,9 +60,8 @@ class Session {
   }
 
  private:
-  static constexpr int64_t kBlocks = 128;  // 37 and 128 share no factor: each block is used once
   const llm::CausalLm& model_;
-  int64_t size_, next_ = 0;
+  int64_t size_, count_, next_ = 0;  // 37 and the count share no factor: each block is used once
   llm::KvCache cache_;
   std::map<size_t, int64_t> lengths_;
   std::map<size_t, std::vector<int32_t>> blocks_;
@@ -162,6 +163,73 @@ INSTANTIATE_TEST_SUITE_P(Families, Language, ::testing::ValuesIn(families()), []
   std::ranges::replace(name, '-', '_');
   return name;
 });
+
+// The model that ships with Cairn, on the prompts of tests/golden/lm.
+class TinyLm : public ::testing::TestWithParam<Dtype> {
+ protected:
+  static std::vector<Json> cases() {
+    std::vector<Json> out;
+    const std::string text = or_throw(read_file(source_path("tests/golden/lm/cases.jsonl")));
+    for (size_t at = 0; at < text.size();) {
+      const size_t end = text.find('\n', at);
+      out.push_back(or_throw(Json::parse(text.substr(at, end - at))));
+      at = end + 1;
+    }
+    return out;
+  }
+  static std::vector<int64_t> numbers(const Json& list) {
+    std::vector<int64_t> out;
+    for (const Json& v : *list.as_array()) out.push_back(*v.as_int());
+    return out;
+  }
+};
+
+TEST_P(TinyLm, PromptsInOneBatchGiveTheRecordedLogitsAndContinuations) {
+  const bool exact = GetParam() == kF32;
+  const auto model = or_throw(models::load_language_model(source_path("weights/cairn-tiny-lm"), GetParam()));
+  Session s(*model, 16, 2048);
+  std::vector<Session::Part> parts;
+  std::vector<std::vector<int64_t>> want;
+  std::vector<std::vector<double>> margins;
+  const auto all = cases();
+  for (size_t i = 0; i < all.size(); ++i) {
+    parts.push_back({i, numbers(*all[i].find("ids"))});
+    want.push_back(numbers(*all[i].find("fp32")->find("new_ids")));
+    margins.emplace_back();
+    for (const Json& m : *all[i].find("fp32")->find("margins")->as_array()) margins.back().push_back(m.number());
+  }
+  Tensor y = s.run(parts);
+  std::vector<Tensor> last;
+  int64_t row = -1;
+  double squares = 0;
+  for (size_t i = 0; i < all.size(); ++i) {
+    last.push_back(y[row += static_cast<int64_t>(parts[i].tokens.size())]);
+    const Tensor difference = last[i] - golden("lm/logits.safetensors", all[i].text("name") + ".fp32.last");
+    EXPECT_LT(difference.abs().max().item<double>(), exact ? 1e-4 : 1.0) << all[i].text("name");
+    squares += difference.pow(2).mean().item<double>();
+  }
+  EXPECT_LT(std::sqrt(squares / static_cast<double>(all.size())), exact ? 5e-5 : 0.03);
+  // Greedy, fed with the recorded ids; each is compared where its margin is above the noise.
+  size_t compared = 0;
+  for (size_t step = 0; step < 128; ++step) {
+    std::vector<Session::Part> next;
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (step >= want[i].size()) continue;
+      if (margins[i][step] > (exact ? 1e-3 : 0.25)) {
+        EXPECT_EQ(last[i].argmax().item<int64_t>(), want[i][step]) << all[i].text("name") << " " << step;
+        ++compared;
+      }
+      next.push_back({i, {want[i][step]}});
+    }
+    if (next.empty()) break;
+    y = s.run(next);
+    for (size_t j = 0; j < next.size(); ++j) last[next[j].sequence] = y[static_cast<int64_t>(j)];
+  }
+  EXPECT_GT(compared, 500u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, TinyLm, ::testing::Values(kF32, kBF16),
+                         [](const auto& p) { return dtype_name(p.param); });
 
 TEST(LatentAttention, OnLatentsIsThatOnExpandedKeys) {
   for (const char* name : {"deepseek-v3", "deepseek-v2"}) {

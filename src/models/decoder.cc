@@ -64,8 +64,7 @@ class Attention {
   Tensor operator()(const Tensor& x, const Step& s) const {
     const auto a = ops::qkv({{x, q_, k_, v_, q_norm_, k_norm_}}, local_ ? s.local_rope : s.rope, head_width_, eps_);
     const Tensor &keys = s.cache.keys(layer_), &values = s.cache.values(layer_);
-    ops::write_kv(a.k.select(0, 0), keys, s.batch.slots);
-    ops::write_kv(a.v.select(0, 0), values, s.batch.slots);
+    ops::write_kv(a.k.select(0, 0), a.v.select(0, 0), keys, values, s.batch.slots);
     return ops::paged_attention(a.q.select(0, 0), keys, values, s.batch.sequences, rule_).unsqueeze(0);
   }
   const Linear& out() const { return out_; }

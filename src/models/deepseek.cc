@@ -124,7 +124,7 @@ class LatentAttention {
     const Tensor latent = kv_norm_(kv.narrow(1, 0, c_.kv_lora_rank)).unsqueeze(1),
                  k_rope = turned(kv.narrow(1, c_.kv_lora_rank, c_.qk_rope_head_dim).unsqueeze(1), s);
     const Tensor& rows = s.cache.keys(layer_);
-    ops::write_kv(joined(latent, k_rope), rows, s.batch.slots);
+    rows.flatten(0, 1).index_copy_(0, s.batch.slots, joined(latent, k_rope));
     Tensor y = empty({x.size(1), c_.num_attention_heads * c_.v_head_dim}, x.scalar_type());
     std::vector<ops::PagedSequence> few;
     for (const ops::PagedSequence& seq : s.batch.sequences) {
@@ -146,7 +146,7 @@ class LatentAttention {
                 const std::vector<ops::PagedSequence>& sequences, const Tensor& y) const {
     const Tensor wide = q_nope.transpose(0, 1).matmul(up_keys_).transpose(0, 1);  // (T, H, latent)
     const Tensor z =
-        ops::paged_attention(joined(wide, q_rope), rows, rows.narrow(3, 0, c_.kv_lora_rank), sequences, rule_);
+        ops::latent_attention(joined(wide, q_rope), rows, rows.narrow(3, 0, c_.kv_lora_rank), sequences, rule_);
     const Tensor values = z.unflatten(1, {c_.num_attention_heads, -1}).transpose(0, 1).matmul(up_values_);
     const Tensor flat = values.transpose(0, 1).flatten(1);
     for (const auto& s : sequences) y.narrow(0, s.row, s.rows).copy_(flat.narrow(0, s.row, s.rows));
@@ -167,9 +167,9 @@ class LatentAttention {
     const Tensor q = joined(q_nope.narrow(0, s.row, s.rows), q_rope.narrow(0, s.row, s.rows));
     const int32_t only = 0;
     y.narrow(0, s.row, s.rows)
-        .copy_(ops::paged_attention(q, keys.unsqueeze(0), values.unsqueeze(0),
-                                    ops::PagedSequence{.row = 0, .rows = s.rows, .keys = s.keys, .blocks = &only},
-                                    rule_));
+        .copy_(ops::latent_attention(q, keys.unsqueeze(0), values.unsqueeze(0),
+                                     ops::PagedSequence{.row = 0, .rows = s.rows, .keys = s.keys, .blocks = &only},
+                                     rule_));
   }
 
   DeepseekConfig c_;

@@ -26,26 +26,36 @@ struct Expert {
 inline double weight_bytes(const Expert& e) { return weight_bytes(e.gate) + weight_bytes(e.up) + weight_bytes(e.down); }
 
 namespace reference {
-void write_kv(const Tensor& x, const Tensor& cache, const Tensor& slots);
+void write_kv(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, const Tensor& slots);
 Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
                        const AttentionRule& rule);
 Tensor experts(const Tensor& x, const Tensor& chosen, const Tensor& weights, at::ArrayRef<Expert> experts,
                Activation act);
 }  // namespace reference
 
-// Rows of x (T, H, d) to the places `slots` (T) int64 of cache (blocks, block size, H, d): slot block * size + offset.
-inline Op<void(const Tensor& x, const Tensor& cache, const Tensor& slots)> write_kv{"write_kv", reference::write_kv};
+// Keys k (T, G, d) and values v (T, G, e) to the places `slots` (T) int64, block * block size + offset, of their caches
+// (blocks, block size, G, d) and (blocks, block size, G, e). What a cache looks like inside a block is the device's
+// own: only paged_attention of the same device reads it.
+inline Op<void(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, const Tensor& slots)>
+    write_kv{"write_kv", reference::write_kv};
 
-// Causal attention of q (T, H, d) over caches k (blocks, block size, G, d) and v (blocks, block size, G, e), H a
-// multiple of G: head h reads h / (H / G). The result (T, H e) in the dtype of q; rows of no sequence are undefined.
+// Causal attention of q (T, H, d) over caches that write_kv has filled, H a multiple of G: head h reads h / (H / G).
+// The result (T, H e) in the dtype of q; rows of no sequence are undefined.
 inline Op<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
                  const AttentionRule& rule)>
     paged_attention{"paged_attention", reference::paged_attention};
+
+// The same over rows that lie as their shapes say, for multi-head latent attention.
+inline Op<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
+                 const AttentionRule& rule)>
+    latent_attention{"latent_attention", reference::paged_attention};
 
 // Each row of x (T, D) through its experts: sum over j of weights[t, j] * expert chosen[t, j] (x[t]). chosen (T, k)
 // int64, weights (T, k) fp32. The result (T, D) in fp32, summed in the order of the experts.
 inline Op<Tensor(const Tensor& x, const Tensor& chosen, const Tensor& weights, at::ArrayRef<Expert> experts,
                  Activation act)>
     experts{"experts", reference::experts};
+
+void install_cpu_paged();
 
 }  // namespace cairn::ops

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "ops/cpu/isa.h"
+#include "ops/paged.h"
 #include "ops/samples.h"
 
 namespace cairn::ops {
@@ -25,6 +26,7 @@ class Conformance : public testing::TestWithParam<std::tuple<std::string_view, D
  protected:
   void SetUp() override {
     install_cpu();
+    install_cpu_paged();
     ASSERT_TRUE(cpu::use_isa(std::get<0>(GetParam())));
   }
   void TearDown() override { ASSERT_TRUE(cpu::use_isa(cpu::usable_isas()[0])); }
@@ -122,6 +124,49 @@ TEST_P(Conformance, NormsAreTheReference) {
                   tolerance())
             << width;
       }
+}
+
+// Prompts in chunks and single tokens, of several sequences in one step, over blocks in any order.
+TEST_P(Conformance, PagedAttentionIsTheReferenceAndChunksAreTheWhole) {
+  for (int64_t d : {16, 64, 80, 128})
+    for (int64_t share : {1, 3})
+      for (int64_t size : {16, 128})
+        for (const AttentionRule rule : {AttentionRule{.scale = 0.2}, {.scale = 0.3, .softcap = 5.0}, {.window = 19}}) {
+          const int64_t groups = 2, blocks = 24;
+          const Tensor k = make({166, groups, d}), v = make({166, groups, 32}), q = make({166, groups * share, d});
+          std::vector<int32_t> order(static_cast<size_t>(blocks));
+          for (int64_t i = 0; i < blocks; ++i) order[static_cast<size_t>(i)] = static_cast<int32_t>(i * 7 % blocks);
+          // parts: which sequence, of 1, 37 and 128 tokens, is run up to which.
+          const auto run = [&](const std::vector<std::pair<int64_t, int64_t>>& parts, bool kernel) {
+            const Dtype type = kernel ? dtype() : kF64;
+            const Tensor k_cache = zeros({blocks, size, groups, d}, type),
+                         v_cache = zeros({blocks, size, groups, 32}, type);
+            Tensor out = zeros({166, groups * share * 32}, type);
+            int64_t done[3] = {0, 0, 0}, first = 0;
+            for (const auto& [which, until] : parts) {
+              first = which == 0 ? 0 : which == 1 ? 1 : 38;
+              const int64_t rows = until - done[which];
+              Tensor slots = empty({rows}, Dtype::Long);
+              const int32_t* table = order.data() + 8 * which;
+              for (int64_t i = 0; i < rows; ++i)
+                static_cast<int64_t*>(slots.mutable_data_ptr())[i] =
+                    table[(done[which] + i) / size] * size + (done[which] + i) % size;
+              const auto part = [&](const Tensor& t) { return t.narrow(0, first + done[which], rows).to(type); };
+              (kernel ? write_kv(part(k), part(v), k_cache, v_cache, slots)
+                      : reference::write_kv(part(k), part(v), k_cache, v_cache, slots));
+              const PagedSequence s{.row = 0, .rows = rows, .keys = until, .blocks = table};
+              const Tensor y = kernel ? paged_attention(part(q), k_cache, v_cache, s, rule)
+                                      : reference::paged_attention(part(q), k_cache, v_cache, s, rule);
+              out.narrow(0, first + done[which], rows).copy_(y);
+              done[which] = until;
+            }
+            return out;
+          };
+          const Tensor whole = run({{0, 1}, {1, 37}, {2, 128}}, true);
+          EXPECT_LT(distance(whole, run({{0, 1}, {1, 37}, {2, 128}}, false)), 2 * tolerance())
+              << d << " " << share << " " << size;
+          EXPECT_TRUE(run({{1, 5}, {0, 1}, {2, 1}, {1, 36}, {2, 77}, {2, 128}, {1, 37}}, true).equal(whole));
+        }
 }
 
 TEST_P(Conformance, QkvIsTheReference) {

@@ -94,6 +94,7 @@ struct Attention {
 };
 
 struct VisionKernels;
+struct PagedAttention;  // paged.h
 
 // The kernels of one instruction set.
 struct Kernels {
@@ -103,6 +104,7 @@ struct Kernels {
   void (*copy)(const Copy& copy, Worker worker);
   void (*norm)(const Norm& norm, Worker worker);
   void (*attention)(const Attention& attention, Worker worker);
+  void (*paged_attention)(const PagedAttention& attention, Worker worker);
   const VisionKernels* vision;  // conv.h
 };
 

@@ -39,12 +39,10 @@ struct Ahead {
   int64_t lines = 0;
 };
 
+// acc[r][c] += lane `lane` of a[r] times w[c].
 template <class L, int R, int C>
-[[gnu::always_inline]] inline void step(const typename L::Input* const (&a)[R], int64_t lane, const uint32_t* b,
-                                        f32v (&acc)[R][C]) {
-  u32v w[C];
-#pragma GCC unroll 8
-  for (int c = 0; c < C; ++c) w[c] = load_as<u32v>(b + kLanes * c);
+[[gnu::always_inline]] inline void multiply_lane(const typename L::Input* const (&a)[R], int64_t lane,
+                                                 const u32v (&w)[C], f32v (&acc)[R][C]) {
   if constexpr (std::is_same_v<L, PairLane>) {
 #if defined(__AVX512BF16__)
 #pragma GCC unroll 8
@@ -68,6 +66,15 @@ template <class L, int R, int C>
       }
     }
   }
+}
+
+template <class L, int R, int C>
+[[gnu::always_inline]] inline void step(const typename L::Input* const (&a)[R], int64_t lane, const uint32_t* b,
+                                        f32v (&acc)[R][C]) {
+  u32v w[C];
+#pragma GCC unroll 8
+  for (int c = 0; c < C; ++c) w[c] = load_as<u32v>(b + kLanes * c);
+  multiply_lane<L, R, C>(a, lane, w, acc);
 }
 
 // acc[r][c] += sum over `lanes` lanes of a[r] and the panel b, whose lanes are `pitch` apart.

@@ -10,8 +10,9 @@
 
 namespace cairn::ops::reference {
 
-void write_kv(const Tensor& x, const Tensor& cache, const Tensor& slots) {
-  cache.flatten(0, 1).index_copy_(0, slots, x.to(cache.scalar_type()));
+void write_kv(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, const Tensor& slots) {
+  k_cache.flatten(0, 1).index_copy_(0, slots, k.to(k_cache.scalar_type()));
+  v_cache.flatten(0, 1).index_copy_(0, slots, v.to(v_cache.scalar_type()));
 }
 
 Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,

@@ -20,4 +20,7 @@ Result<std::unique_ptr<llm::CausalLm>> load_language_model(const std::string& fo
 // The same from a parsed config and any source of weights.
 Result<std::unique_ptr<llm::CausalLm>> make_language_model(const Json& config, const nn::Weights& weights);
 
+// A published shape from synthetic weights: "qwen3-0.6b", or "llama-3.1-8b:layers=2" for fewer layers.
+Result<std::unique_ptr<llm::CausalLm>> synthetic_language_model(const std::string& spec, Dtype dtype);
+
 }  // namespace cairn::models

@@ -1,0 +1,185 @@
+// cairn bench one-batch: a model's bare speed on one batch: prompts of random ids, then a token for each at a time.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "app/bench.h"
+#include "app/commands.h"
+#include "app/flags.h"
+#include "app/language_options.h"
+#include "app/report.h"
+#include "base/file.h"
+#include "device/device.h"
+#include "ops/profile.h"
+
+namespace cairn::app {
+namespace {
+
+struct OneBatchOptions {
+  int64_t batch_size = 1, input_len = 512, output_len = 64, repeat = 3, chunk = 2048, block_size = 16;
+  bool profile = false;
+  std::string json;
+
+  void fields(auto& f) {
+    f("batch_size", batch_size, "sequences", between(1, 4096))("input_len", input_len, "tokens of a prompt",
+                                                               between(1, 1 << 20));
+    f("output_len", output_len, "tokens of an answer; ends are ignored", between(1, 1 << 20));
+    f("repeat", repeat, "rounds after one that warms up; medians are shown", between(1, 1000));
+    f("chunked_prefill_size", chunk, "prompt tokens a step", between(1, 1 << 20));
+    f("page_size", block_size, "tokens a block of keys and values", between(1, 1024));
+    f("profile", profile, "show how long the operations of a decode step take");
+    f("json", json, "the numbers as JSON");
+  }
+};
+
+Tensor longs(const std::vector<int64_t>& v) {
+  Tensor t = empty({static_cast<int64_t>(v.size())}, Dtype::Long);
+  std::copy(v.begin(), v.end(), static_cast<int64_t*>(t.mutable_data_ptr()));
+  return t;
+}
+
+// Sequences of equal length that grow together.
+class OneBatch {
+ public:
+  OneBatch(const llm::CausalLm& model, const OneBatchOptions& o, llm::KvCache& cache)
+      : model_(model), o_(o), cache_(cache), tables_(static_cast<size_t>(o.batch_size)) {
+    int32_t next = 0;
+    const int64_t each = (o.input_len + o.output_len + o.block_size - 1) / o.block_size;
+    for (auto& table : tables_) {
+      table.resize(static_cast<size_t>(each));
+      for (int32_t& b : table) b = next++;
+    }
+  }
+
+  // Rows [from, to) of `ids` for sequences [first, last): the hidden states.
+  Tensor run(size_t first, size_t last, const std::vector<std::vector<int64_t>>& ids, int64_t from) {
+    std::vector<int64_t> tokens, positions, slots;
+    llm::Batch batch;
+    for (size_t s = first; s < last; ++s) {
+      const auto rows = static_cast<int64_t>(ids[s].size());
+      batch.sequences.push_back({static_cast<int64_t>(tokens.size()), rows, from + rows, tables_[s].data()});
+      for (int64_t i = 0; i < rows; ++i) {
+        const int64_t at = from + i;
+        tokens.push_back(ids[s][static_cast<size_t>(i)]);
+        positions.push_back(at);
+        slots.push_back(tables_[s][static_cast<size_t>(at / o_.block_size)] * o_.block_size + at % o_.block_size);
+      }
+    }
+    batch.tokens = longs(tokens), batch.positions = longs(positions), batch.slots = longs(slots);
+    return model_.forward(batch, cache_);
+  }
+
+ private:
+  const llm::CausalLm& model_;
+  const OneBatchOptions& o_;
+  llm::KvCache& cache_;
+  std::vector<std::vector<int32_t>> tables_;
+};
+
+struct Times {
+  double prefill = 0;
+  std::vector<double> decode;  // of each step
+};
+
+Result<Times> round(const llm::CausalLm& model, const OneBatchOptions& o, llm::KvCache& cache, uint32_t seed) {
+  const Inference no_gradients;
+  OneBatch batch(model, o, cache);
+  std::mt19937 random(seed);
+  std::uniform_int_distribution<int64_t> any(0, model.vocabulary() - 1);
+  const auto sequences = static_cast<size_t>(o.batch_size);
+  std::vector<std::vector<int64_t>> prompts(sequences), next(sequences);
+  for (auto& p : prompts)
+    for (int64_t i = 0; i < o.input_len; ++i) p.push_back(any(random));
+  Times t;
+  double start = seconds_now();
+  Tensor last = empty({o.batch_size, 1}, kF32);
+  for (size_t s = 0; s < sequences; ++s)
+    for (int64_t from = 0; from < o.input_len; from += o.chunk) {
+      if (interrupted) return failure(Code::kCancelled, "stopped in prefill");
+      const int64_t to = std::min(o.input_len, from + o.chunk);
+      std::vector<std::vector<int64_t>> part(sequences);
+      part[s].assign(prompts[s].begin() + from, prompts[s].begin() + to);
+      const Tensor hidden = batch.run(s, s + 1, part, from);
+      if (to == o.input_len) next[s] = {model.logits(hidden.slice(0, -1))[0].argmax().item<int64_t>()};
+    }
+  t.prefill = seconds_now() - start;
+  for (int64_t i = 0; i < o.output_len; ++i) {
+    if (interrupted) return failure(Code::kCancelled, "stopped in decode");
+    start = seconds_now();
+    const Tensor chosen = model.logits(batch.run(0, sequences, next, o.input_len + i)).argmax(-1);
+    for (size_t s = 0; s < sequences; ++s) next[s] = {chosen[static_cast<int64_t>(s)].item<int64_t>()};
+    t.decode.push_back(seconds_now() - start);
+  }
+  return t;
+}
+
+void print_profile(const ops::Profile& profile) {
+  fmt::print("\n{:<24}{:>10}{:>8}{:>12}\n", "operation of a step", "ms", "calls", "us a call");
+  auto rows = profile.rows();
+  std::vector<std::pair<std::string, ops::Profile::Row>> sorted(rows.begin(), rows.end());
+  std::ranges::sort(sorted, [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  for (const auto& [name, row] : sorted)
+    fmt::print("{:<24}{:>10.3f}{:>8}{:>12.1f}\n", name, row.seconds * 1e3, row.calls,
+               row.seconds / static_cast<double>(row.calls) * 1e6);
+}
+
+}  // namespace
+
+Result<int> bench_one_batch(const Arguments& args) {
+  Flags flags("cairn bench one-batch [FLAGS]",
+              "Times prefill and decode of one batch, without a server or a scheduler.");
+  OneBatchOptions o;
+  LanguageOptions lo;
+  flags.add("Benchmark", o);
+  flags.add("Model", lo);
+  if (!TRY(flags.parse(args))) return 0;
+  const auto lm = TRY(load_language(lo));
+  if (o.input_len + o.output_len > lm.model->max_positions())
+    return invalid(
+        fmt::format("--input-len and --output-len go past the model's {} positions", lm.model->max_positions()));
+  llm::KvCache cache(lm.model->kv_shape(),
+                     o.batch_size * ((o.input_len + o.output_len + o.block_size - 1) / o.block_size), o.block_size,
+                     lm.model->dtype());
+  std::vector<double> prefill, decode, total;
+  for (int64_t i = 0; i <= o.repeat; ++i) {
+    const Times t = TRY(round(*lm.model, o, cache, static_cast<uint32_t>(i)));
+    if (i == 0) continue;  // weights are packed at their first use
+    const double all = std::accumulate(t.decode.begin(), t.decode.end(), 0.0);
+    prefill.push_back(t.prefill);
+    decode.push_back(all / static_cast<double>(t.decode.size()));
+    total.push_back(t.prefill + all);
+  }
+  const double prefill_rate = static_cast<double>(o.batch_size * o.input_len) / median(prefill),
+               decode_rate = static_cast<double>(o.batch_size) / median(decode);
+  fmt::print("{}, {}, {} threads: batch {}, {} tokens in, {} out\n", lm.name, dtype_name(lm.model->dtype()),
+             device::threads(), o.batch_size, o.input_len, o.output_len);
+  fmt::print("prefill {:.1f} ms, {:.0f} tok/s; decode {:.3f} ms a step, {:.1f} tok/s; {:.3f} s in all\n",
+             median(prefill) * 1e3, prefill_rate, median(decode) * 1e3, decode_rate, median(total));
+  if (o.profile) {
+    OneBatch batch(*lm.model, o, cache);
+    const Inference no_gradients;
+    const std::vector<std::vector<int64_t>> next(static_cast<size_t>(o.batch_size), {1});
+    const ops::Profile profile;
+    lm.model->logits(batch.run(0, static_cast<size_t>(o.batch_size), next, o.input_len));
+    print_profile(profile);
+  }
+  if (!o.json.empty())
+    TRY_VOID(write_file(o.json, Json(Json::Object{{"model", lm.name},
+                                                  {"dtype", dtype_name(lm.model->dtype())},
+                                                  {"threads", device::threads()},
+                                                  {"batch_size", o.batch_size},
+                                                  {"input_len", o.input_len},
+                                                  {"output_len", o.output_len},
+                                                  {"prefill_s", median(prefill)},
+                                                  {"prefill_throughput", prefill_rate},
+                                                  {"decode_step_s", median(decode)},
+                                                  {"decode_throughput", decode_rate},
+                                                  {"total_s", median(total)}})
+                                        .dump(2) +
+                                    "\n"));
+  return 0;
+}
+
+}  // namespace cairn::app

@@ -59,6 +59,18 @@ TEST_P(Conformance, LinearIsTheReference) {
       }
 }
 
+TEST_P(Conformance, ARowDoesNotDependOnTheRowsBesideIt) {
+  for (const auto& [in, out] : {std::pair<int64_t, int64_t>{64, 96}, {130, 70}, {1024, 256}, {3000, 64}}) {
+    const Weight w = weight(out, in);
+    const Tensor x = make({1, 70, in}), whole = linear(x, w, Activation::kGeluTanh, kF32);
+    for (int64_t rows : {1, 2, 3, 7, 16, 17, 33})
+      for (int64_t first = 0; first + rows <= 70; first += rows + 5)
+        EXPECT_TRUE(
+            linear(x.narrow(1, first, rows), w, Activation::kGeluTanh, kF32).equal(whole.narrow(1, first, rows)))
+            << in << "x" << out << " rows " << first << " + " << rows;
+  }
+}
+
 TEST_P(Conformance, LinearReadsJoinedAndStridedInputs) {
   for (int64_t width : {96, 61}) {
     const Tensor a = make({2, 20, 256}).narrow(1, 3, 11), b = make({2, 11, 3 * width}).narrow(2, width, width);

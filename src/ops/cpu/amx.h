@@ -160,10 +160,76 @@ inline void add_rest(const Stretch* s, int count, int row, int64_t pitch, int64_
     for (int c = 0; c < C; ++c) store(y + (row + r) * y_pitch + column + c * kLanes, acc[r][c]);
 }
 
+inline void add_rests(const Stretch* s, int count, int rows, int64_t pitch, int64_t columns, float* y,
+                      int64_t y_pitch) {
+  bool rest = false;
+  for (int i = 0; i < count; ++i) rest |= s[i].lanes % 16 != 0;
+  if (!rest) return;
+  for (int64_t column = 0; column < columns; column += kLanes) {
+    int row = 0;
+    for (; row + 8 <= rows; row += 8) add_rest<8, 1>(s, count, row, pitch, column, y, y_pitch);
+    for (; row < rows; ++row) add_rest<1, 1>(s, count, row, pitch, column, y, y_pitch);
+  }
+}
+
+// The blocks of one or two rows without the unit, which loads tiles slower than registers where they come from memory.
+// The bits are the unit's: in a block it sums the first and the second values of pairs apart, from zero.
+template <int R, int C>
+inline void few_blocks(const Stretch* s, int count, int64_t pitch, int64_t column, const float* start,
+                       int64_t start_pitch, float* y, int64_t y_pitch, Ahead& ahead) {
+  f32v acc[R][C];
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c) acc[r][c] = start ? load(start + r * start_pitch + column + c * kLanes) : f32v{};
+  for (int i = 0; i < count; ++i) {
+    const uint32_t* b = s[i].b + column;
+    for (int64_t k = 0; k + 16 <= s[i].lanes; k += 16) {
+      f32v even[R][C] = {}, odd[R][C] = {};
+#pragma GCC unroll 16
+      for (int64_t j = 0; j < 16; ++j, b += pitch) {
+        u32v w[C];
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) w[c] = load_as<u32v>(b + c * kLanes);
+#pragma GCC unroll 2
+        for (int r = 0; r < R; ++r) {
+          const u32v x = splat_lane(s[i].a + r * s[i].a_pitch + 2 * (k + j));
+          const f32v first = (f32v)(x << 16), second = (f32v)(x & 0xffff0000u);
+#pragma GCC unroll 4
+          for (int c = 0; c < C; ++c) {
+            even[r][c] += first * (f32v)(w[c] << 16);
+            odd[r][c] += second * (f32v)(w[c] & 0xffff0000u);
+          }
+        }
+      }
+      for (int r = 0; r < R; ++r)
+        for (int c = 0; c < C; ++c) acc[r][c] += even[r][c] + odd[r][c];
+      for (int64_t j = 0; j < ahead.lines; ++j, ahead.data += 16) __builtin_prefetch(ahead.data, 0, 2);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c) store(y + r * y_pitch + column + c * kLanes, acc[r][c]);
+}
+
+template <int R>
+inline void few(const Stretch* s, int count, int64_t pitch, int64_t columns, const float* start, int64_t start_pitch,
+                float* y, int64_t y_pitch, Ahead& ahead) {
+  int64_t column = 0;
+  for (; column + 64 <= columns; column += 64)
+    few_blocks<R, 4>(s, count, pitch, column, start, start_pitch, y, y_pitch, ahead);
+  for (; column < columns; column += 16)
+    few_blocks<R, 1>(s, count, pitch, column, start, start_pitch, y, y_pitch, ahead);
+}
+
 // y (rows, y_pitch) = start + the sum of `count` stretches, for `columns` columns, a multiple of 16. Lanes of the
 // panels are `pitch` apart. At most 32 rows. `start` may be y.
 inline void multiply(Tiles& tiles, const Stretch* s, int count, int rows, int64_t pitch, int64_t columns,
                      const float* start, int64_t start_pitch, float* y, int64_t y_pitch, Ahead ahead) {
+  if (rows <= 2) {
+    if (rows == 1)
+      few<1>(s, count, pitch, columns, start, start_pitch, y, y_pitch, ahead);
+    else
+      few<2>(s, count, pitch, columns, start, start_pitch, y, y_pitch, ahead);
+    return add_rests(s, count, rows, pitch, columns, y, y_pitch);
+  }
   asm volatile("" ::: "memory");  // the loads of tiles do not tell the compiler what they read
   tiles.shape(rows);
   const int64_t start_bytes = start_pitch * 4, y_bytes = y_pitch * 4;
@@ -177,14 +243,7 @@ inline void multiply(Tiles& tiles, const Stretch* s, int count, int rows, int64_
       one_by_four(s, count, pitch, column, start, start_bytes, y, y_bytes, ahead);
     for (; column < columns; column += 16) one_by_one(s, count, pitch, column, start, start_bytes, y, y_bytes, ahead);
   }
-  bool rest = false;
-  for (int i = 0; i < count; ++i) rest |= s[i].lanes % 16 != 0;
-  if (!rest) return;
-  for (column = 0; column < columns; column += kLanes) {
-    int row = 0;
-    for (; row + 8 <= rows; row += 8) add_rest<8, 1>(s, count, row, pitch, column, y, y_pitch);
-    for (; row < rows; ++row) add_rest<1, 1>(s, count, row, pitch, column, y, y_pitch);
-  }
+  add_rests(s, count, rows, pitch, columns, y, y_pitch);
 }
 
 }  // namespace cairn::ops::cpu::CAIRN_ISA

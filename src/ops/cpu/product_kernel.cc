@@ -17,6 +17,8 @@ template <class L>
 constexpr Blocking kBlocking =
     std::is_same_v<L, MatrixLane> ? Blocking{128, 256, 32 << 20, 4} : Blocking{1536, 96, 8 << 20, 1};
 
+constexpr int64_t kAhead = 512;  // lanes of a panel's line, 2 KiB
+
 int64_t divided(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // How a product is cut. A group is the panels that an epilogue must see together: whole heads, or gate and up.
@@ -87,7 +89,7 @@ class Multiplier {
   }
 
   // How often `ahead` is followed, over `lanes` lanes.
-  static int64_t steps(int64_t lanes) { return lanes / 4 + !(lanes / 4); }
+  static int64_t steps(int64_t lanes, int64_t) { return lanes / 4 + !(lanes / 4); }
 
   // `lanes` lanes of one panel from lane `first` on, for `rows` rows: y (rows, pitch) starts as bias (y itself where
   // null).
@@ -151,7 +153,7 @@ class Multiplier<MatrixLane> {
     return static_cast<int>(lesser(left, kBlockRows<MatrixLane>));
   }
 
-  static int64_t steps(int64_t lanes) { return 2 * (lanes / 16) + !(lanes / 16); }
+  static int64_t steps(int64_t lanes, int64_t rows) { return (rows > 16 ? 2 : 1) * (lanes / 16) + !(lanes / 16); }
 
   void operator()(int rows, const Product& p, int64_t row, const uint32_t* panel, int64_t first, int64_t lanes,
                   const float* bias, float* y, int64_t pitch, Ahead ahead) {
@@ -209,8 +211,12 @@ void run_group(const Plan& plan, int64_t group, int64_t begin, int64_t end, cons
                                : !final        ? plan.panel(group, 0) + (k + depth) * kPanel
                                : last < end    ? plan.panel(group, 0)
                                                : then;
+        // One block of rows reads each line once, as fast as memory gives it: what is asked for is a little ahead, in
+        // this panel, and then in the next, which follows it.
+        const bool once = last - strip <= kBlockRows<L>;
+        if (once) next = plan.panel(group, m) + k * kPanel + kAhead;
         Prefetch prefetch(next, next ? lesser(depth, lanes) * 4 : 0, divided(last - strip, kBlockRows<L>),
-                          Multiplier<L>::steps(depth));
+                          Multiplier<L>::steps(depth, last - strip));
         for (int64_t row = strip; row < last;) {
           const int n = Multiplier<L>::rows_at_once(p, row, last - row);
           float* y = keep ? sums + (row - strip) * pitch : near;

@@ -24,6 +24,7 @@ constexpr Command kCommands[] = {{"generate", "make pictures from text", generat
                                  {"tune", "find the step cache that fits a wanted quality or speed", tune},
                                  {"metrics", "compare pictures: PSNR, SSIM, MSE", metrics},
                                  {"inspect", "show what a picture or a model holds", inspect},
+                                 {"tokenize", "text to token ids, and back", tokenize},
                                  {"bench", "measure the parts of a model", bench}};
 
 constexpr const char* kOutOfMemory = "out of memory: make smaller or fewer pictures, or use --vae-tiling";

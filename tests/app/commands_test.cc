@@ -36,7 +36,8 @@ class Commands : public testing::Test {
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
   static Outcome run(const std::string& args) {
     Outcome out;
-    std::FILE* pipe = ::popen((CAIRN_PROGRAM " " + args + " 2>&1 </dev/null").c_str(), "r");
+    std::FILE* pipe = ::popen(
+        (CAIRN_PROGRAM " " + args + (args.find('<') == std::string::npos ? " 2>&1 </dev/null" : " 2>&1")).c_str(), "r");
     char buffer[4096];
     for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) out.output.append(buffer, n);
     const int status = ::pclose(pipe);
@@ -150,6 +151,18 @@ TEST_F(Commands, GenerateInFp16SaysThatItRunsInFp32AndSavesFp16) {
   EXPECT_EQ(r.output.find("note:", at_note + 1), std::string::npos) << "once";
   EXPECT_EQ(or_throw(read_tensors(at("x.safetensors"))).at("latents").scalar_type(), kF16);
   EXPECT_THAT(run(make + " --quiet").output, Not(HasSubstr("fp32")));
+}
+
+TEST_F(Commands, TokenizeAndBackIsTheText) {
+  or_throw(write_file(at("in.txt"), "Hello\n\"two\\nlines\"\n\n"));
+  const auto ids = run("tokenize < " + at("in.txt") + " | tee " + at("ids.txt"));
+  EXPECT_EQ(ids.status, 0);
+  EXPECT_THAT(ids.output, HasSubstr("[1692]\n"));
+  EXPECT_EQ(run("tokenize --decode < " + at("ids.txt")).output, "\"Hello\"\n\"two\\nlines\"\n\"\"\n");
+  or_throw(write_file(at("bad.txt"), "fine\n\xff\n"));
+  const auto bad = run("tokenize < " + at("bad.txt"));
+  EXPECT_EQ(bad.status, 1);
+  EXPECT_THAT(bad.output, HasSubstr("line 2"));
 }
 
 }  // namespace

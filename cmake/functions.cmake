@@ -1,4 +1,5 @@
-# cairn_library(NAME [TORCH] SOURCES… DEPENDS… PRIVATE… PCH…): one static library per folder of src/, named cairn_NAME.
+# cairn_library(NAME [TORCH] SOURCES… DEPENDS… PRIVATE… PCH…): one static library per folder of src/, named cairn_NAME
+# (llm/plan: cairn_llm_plan).
 # TORCH marks those that use tensors; they are left out when there is no libtorch (the sanitizer builds).
 function(cairn_library name)
   cmake_parse_arguments(ARG "TORCH" "" "SOURCES;DEPENDS;PRIVATE;PCH" ${ARGN})
@@ -6,6 +7,7 @@ function(cairn_library name)
     return()
   endif()
   list(TRANSFORM ARG_SOURCES PREPEND ${CMAKE_SOURCE_DIR}/src/${name}/)
+  string(REPLACE / _ name ${name})
   add_library(cairn_${name} STATIC ${ARG_SOURCES})
   target_include_directories(cairn_${name} PUBLIC
     $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<INSTALL_INTERFACE:include/cairn>)
@@ -28,6 +30,7 @@ function(cairn_test name)
     return()
   endif()
   list(TRANSFORM ARG_SOURCES PREPEND ${CMAKE_SOURCE_DIR}/tests/${name}/)
+  string(REPLACE / _ name ${name})
   add_executable(${name}_test ${ARG_SOURCES})
   target_compile_definitions(${name}_test PRIVATE CAIRN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)

@@ -16,9 +16,9 @@ struct KvShape {
 // The tokens of one step, those of a sequence one after the other.
 struct Batch {
   Tensor tokens, positions, slots;  // (T) int64; where in the cache each token's keys go
-  std::vector<ops::PagedSequence> sequences;
+  std::vector<ops::PagedSequence> sequences{};
   // (T), or empty for none: tokens of sequences that are longer than switch_length().
-  std::vector<bool> stretched;
+  std::vector<bool> stretched{};
 
   int64_t rows() const { return tokens.size(0); }
 };

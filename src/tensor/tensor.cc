@@ -2,8 +2,13 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/randn.h>
 #include <c10/util/Exception.h>
+
+#include <cstdlib>
+#include <memory>
+#include <new>
 
 namespace cairn {
 
@@ -29,6 +34,22 @@ std::string dtype_name(Dtype dtype) {
 
 Tensor empty(at::IntArrayRef shape, Dtype dtype) { return at::detail::empty_cpu(shape, dtype); }
 Tensor zeros(at::IntArrayRef shape, Dtype dtype) { return empty(shape, dtype).zero_(); }
+
+Tensor lazy_zeros(at::IntArrayRef shape, Dtype dtype) {
+  size_t bytes = c10::elementSize(dtype);
+  for (const int64_t n : shape) {
+    check(n >= 0, "a tensor has no negative sizes");
+    if (__builtin_mul_overflow(bytes, static_cast<size_t>(n), &bytes)) throw std::bad_alloc();
+  }
+  constexpr size_t kAlignment = 64;
+  void* memory = std::calloc(bytes + kAlignment, 1);
+  if (!memory) throw std::bad_alloc();
+  void* data = memory;
+  size_t space = bytes + kAlignment;
+  std::align(kAlignment, bytes, data, space);
+  return at::from_blob(
+      data, shape, [memory](void*) { std::free(memory); }, at::TensorOptions().dtype(dtype));
+}
 
 std::optional<TensorError> tensor_error(const std::exception& e) {
   const auto* error = dynamic_cast<const c10::Error*>(&e);

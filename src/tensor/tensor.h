@@ -33,6 +33,8 @@ std::string dtype_name(Dtype dtype);
 // An uninitialised tensor in host memory (contiguous). Cheaper than going through the dispatcher.
 Tensor empty(at::IntArrayRef shape, Dtype dtype);
 Tensor zeros(at::IntArrayRef shape, Dtype dtype);
+// Zeros whose pages the system provides when they are first touched, where the tensor is large.
+Tensor lazy_zeros(at::IntArrayRef shape, Dtype dtype);
 
 // While one lives, this thread's tensors keep no record for gradients: every operation starts faster.
 using Inference = c10::InferenceMode;

@@ -24,13 +24,14 @@ constexpr Command kCommands[] = {{"generate", "make pictures from text", generat
                                  {"tune", "find the step cache that fits a wanted quality or speed", tune},
                                  {"metrics", "compare pictures: PSNR, SSIM, MSE", metrics},
                                  {"inspect", "show what a picture or a model holds", inspect},
+                                 {"complete", "continue a text", complete},
                                  {"tokenize", "text to token ids, and back", tokenize},
                                  {"bench", "measure the parts of a model", bench}};
 
 constexpr const char* kOutOfMemory = "out of memory: make smaller or fewer pictures, or use --vae-tiling";
 
 Result<int> show_commands(const Arguments&) {
-  fmt::print("Cairn makes pictures from text, and does not do work twice.\n\nUsage: cairn COMMAND [FLAGS]\n\n");
+  fmt::print("Cairn makes pictures and text, and does not do work twice.\n\nUsage: cairn COMMAND [FLAGS]\n\n");
   for (const auto& c : kCommands) fmt::print("  {:<10} {}\n", c.name, c.help);
   fmt::print(
       "\nTry: cairn generate \"rocket on a blue background\"\n`cairn COMMAND --help` lists a command's flags.\n");

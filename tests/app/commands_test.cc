@@ -165,5 +165,21 @@ TEST_F(Commands, TokenizeAndBackIsTheText) {
   EXPECT_THAT(bad.output, HasSubstr("line 2"));
 }
 
+TEST_F(Commands, CompleteContinuesGreedilyAsRecorded) {
+  const std::string prompt = "'<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n'";
+  const auto r = run("complete " + prompt + " --temperature 0 --dtype fp32 --logprobs --json " + at("c.json"));
+  ASSERT_EQ(r.status, 0) << r.output;
+  EXPECT_THAT(r.output, HasSubstr("Hello! How can I help you today?"));
+  const Json j = json_of("c.json");
+  EXPECT_EQ(j.text("finish_reason"), "stop");
+  EXPECT_EQ(j.find("ids")->as_array()->size(), 10u);
+  EXPECT_NEAR(j.find("logprobs")->as_array()->front().find("logprob")->number(), -3e-5, 2e-4);
+  const auto stopped = run("complete " + prompt + " --temperature 0 --quiet --stop 'help you'");
+  EXPECT_THAT(stopped.output, HasSubstr("How can I \n"));
+  const auto none = run("complete");
+  EXPECT_EQ(none.status, 1);
+  EXPECT_THAT(none.output, HasSubstr("needs a text"));
+}
+
 }  // namespace
 }  // namespace cairn::app

@@ -110,7 +110,14 @@ class Head {
   void open(int64_t batch, int64_t head) {
     batch_ = batch, head_ = head;
     const int64_t d = a_.head_dim;
-    for (int64_t s = 0; s < a_.keys; ++s) {
+    int64_t s = 0;
+    if constexpr (std::is_same_v<In, Input>)
+      for (; s + 4 <= a_.keys; s += 4) {  // four keys never part at a panel's end
+        const In* k[4] = {at<In>(a_.k, batch, s, head), at<In>(a_.k, batch, s + 1, head),
+                          at<In>(a_.k, batch, s + 2, head), at<In>(a_.k, batch, s + 3, head)};
+        put_four(k, reinterpret_cast<uint32_t*>(keys_) + s / kPanel * kPanel * (d / kValues) + s % kPanel);
+      }
+    for (; s < a_.keys; ++s) {
       const In* k = at<In>(a_.k, batch, s, head);
       Input* to = keys_ + s / kPanel * kPanel * d + s % kPanel * kValues;
       if constexpr (std::is_same_v<In, Input>) {
@@ -162,6 +169,21 @@ class Head {
   }
 
  private:
+  // Four keys to four neighbouring columns of a panel: squares of 4 x 4 lanes, turned.
+  void put_four(const In* const (&k)[4], uint32_t* to) const {
+    using Four = uint32_t __attribute__((vector_size(16)));
+    for (int64_t i = 0; i < a_.head_dim; i += 4 * kValues, to += 4 * kPanel) {
+      const Four a = load_as<Four>(k[0] + i), b = load_as<Four>(k[1] + i), c = load_as<Four>(k[2] + i),
+                 e = load_as<Four>(k[3] + i);
+      const Four low = __builtin_shufflevector(a, b, 0, 4, 1, 5), high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+      const Four low2 = __builtin_shufflevector(c, e, 0, 4, 1, 5), high2 = __builtin_shufflevector(c, e, 2, 6, 3, 7);
+      const Four rows[4] = {
+          __builtin_shufflevector(low, low2, 0, 1, 4, 5), __builtin_shufflevector(low, low2, 2, 3, 6, 7),
+          __builtin_shufflevector(high, high2, 0, 1, 4, 5), __builtin_shufflevector(high, high2, 2, 3, 6, 7)};
+      for (int64_t r = 0; r < 4; ++r) std::memcpy(to + r * kPanel, &rows[r], 16);
+    }
+  }
+
   Left<Input> queries(int64_t token, int rows) {
     const In* q = at<In>(a_.q, batch_, token, head_);
     if constexpr (std::is_same_v<In, Input>) {

@@ -8,14 +8,14 @@ namespace {
 
 // What stays in the caches. The matrix unit is so fast that rows must be read for several panels at once, too.
 struct Blocking {
-  int64_t lanes;        // of a panel, while rows pass: 384 KiB of the second-level cache, or 32 of the first
+  int64_t lanes;        // of a panel, while rows pass: 128 KiB of the second-level cache, or 32 of the first
   int64_t strip;        // rows whose sums wait where a result takes more than one pass over a panel
   int64_t round_bytes;  // of inputs, read from the last-level cache by all panels
   int64_t members;      // panels that many rows pass together
 };
 template <class L>
 constexpr Blocking kBlocking =
-    std::is_same_v<L, MatrixLane> ? Blocking{128, 256, 32 << 20, 4} : Blocking{1536, 96, 8 << 20, 1};
+    std::is_same_v<L, MatrixLane> ? Blocking{128, 256, 32 << 20, 4} : Blocking{512, 96, 8 << 20, 1};
 
 constexpr int64_t kAhead = 512;  // lanes of a panel's line, 2 KiB
 

@@ -6,15 +6,25 @@
 namespace cairn::app {
 
 Result<int> bench(const Arguments& args) {
+  struct Subject {
+    const char *name, *help;
+    Result<int> (*run)(const Arguments&);
+  };
+  constexpr Subject kSubjects[] = {{"dit", "a diffusion transformer's parts", bench_dit},
+                                   {"offline", "a language model's engine, many requests at once", bench_offline},
+                                   {"one-batch", "a language model's bare speed", bench_one_batch}};
   const std::string subject = args.empty() ? "" : args[0];
-  if (subject == "dit") return bench_dit({args.begin() + 1, args.end()});
-  if (subject == "one-batch") return bench_one_batch({args.begin() + 1, args.end()});
+  std::vector<std::string> names, lines;
+  for (const Subject& s : kSubjects) {
+    if (subject == s.name) return s.run({args.begin() + 1, args.end()});
+    names.emplace_back(s.name);
+    lines.push_back(std::string(s.name) + " (" + s.help + ")");
+  }
   if (subject.empty() || subject.starts_with('-'))
-    return invalid(
-        "bench needs to know what to measure: cairn bench dit (a diffusion transformer's parts) or cairn bench "
-        "one-batch (a language model's speed); --help lists the flags of each");
-  return invalid("bench knows no \"" + subject + "\"" + did_you_mean(subject, {"dit", "one-batch"}) +
-                 " (dit: a diffusion transformer's parts; one-batch: a language model's speed)");
+    return invalid("bench needs to know what to measure: cairn bench " + join(lines, ", ") +
+                   "; --help lists the flags of each");
+  return invalid("bench knows no \"" + subject + "\"" + did_you_mean(subject, names) + "; it measures " +
+                 join(lines, ", "));
 }
 
 }  // namespace cairn::app

@@ -181,5 +181,25 @@ TEST_F(Commands, CompleteContinuesGreedilyAsRecorded) {
   EXPECT_THAT(none.output, HasSubstr("needs a text"));
 }
 
+TEST_F(Commands, BenchesOfLanguageModelsCountWhatTheyAskedFor) {
+  const auto r =
+      run("bench offline --dataset-name shared-prefix --prefix-len 64 --num-prompts 6 --max-concurrency 2 "
+          "--random-input-len 80 --random-output-len 5 --json " +
+          at("o.json"));
+  ASSERT_EQ(r.status, 0) << r.output;
+  const Json j = json_of("o.json");
+  EXPECT_EQ(j.find("completed")->number(), 6);
+  EXPECT_EQ(j.find("total_output_tokens")->number(), 30);
+  EXPECT_GE(j.find("cached_tokens")->number(), 4 * 64);  // all but the two that come first
+  EXPECT_GT(j.find("median_itl_ms")->number(), 0);
+  const auto one =
+      run("bench one-batch --batch-size 2 --input-len 20 --output-len 3 --repeat 1 --json " + at("b.json"));
+  ASSERT_EQ(one.status, 0) << one.output;
+  for (const char* key : {"prefill_throughput", "decode_throughput", "total_s"})
+    EXPECT_GT(json_of("b.json").find(key)->number(), 0) << key;
+  EXPECT_THAT(run("bench one-batch --input-len 5000").output, HasSubstr("4096 positions"));
+  EXPECT_THAT(run("bench ofline").output, HasSubstr("offline"));
+}
+
 }  // namespace
 }  // namespace cairn::app

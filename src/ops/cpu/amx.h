@@ -188,7 +188,10 @@ inline void few_blocks(const Stretch* s, int count, int64_t pitch, int64_t colum
       for (int64_t j = 0; j < 16; ++j, b += pitch) {
         u32v w[C];
 #pragma GCC unroll 4
-        for (int c = 0; c < C; ++c) w[c] = load_as<u32v>(b + c * kLanes);
+        for (int c = 0; c < C; ++c) {
+          w[c] = load_as<u32v>(b + c * kLanes);
+          if (j * C + c < ahead.lines) __builtin_prefetch(ahead.data + (j * C + c) * 16, 0, 2);
+        }
 #pragma GCC unroll 2
         for (int r = 0; r < R; ++r) {
           const u32v x = splat_lane(s[i].a + r * s[i].a_pitch + 2 * (k + j));
@@ -202,7 +205,7 @@ inline void few_blocks(const Stretch* s, int count, int64_t pitch, int64_t colum
       }
       for (int r = 0; r < R; ++r)
         for (int c = 0; c < C; ++c) acc[r][c] += even[r][c] + odd[r][c];
-      for (int64_t j = 0; j < ahead.lines; ++j, ahead.data += 16) __builtin_prefetch(ahead.data, 0, 2);
+      ahead.data += 16 * ahead.lines;
     }
   }
   for (int r = 0; r < R; ++r)

@@ -38,6 +38,8 @@ TEST(Chain, CoversEveryTokenUpToABlocksEnd) {
   const auto after = chain(kPlain, tokens, 4);
   EXPECT_EQ(after[0], before[0]);
   for (size_t i = 1; i < 4; ++i) EXPECT_NE(after[i], before[i]);
+  EXPECT_NE(chained(kPlain, {1, 2}, tokens), chained(kPlain, {1, 3}, tokens));
+  EXPECT_NE(chained(kPlain, {1, 2}, tokens), chained(kPlain, {3, 2}, tokens));
   EXPECT_NE(chain(Identity{"other", "", "", ""}.hash(), tokens, 4)[0], before[0]);
 }
 

@@ -53,7 +53,6 @@ bool Scheduler::commit_row(const PlanRow& row, std::span<kv::BlockRef> fresh, co
   if (found == sequences_.end()) return false;
   Sequence& s = *found->second;
   --s.pending;
-  const int64_t most = s.max_new - s.generated();
   if (row.epoch == s.epoch) {
     for (auto& block : fresh) s.blocks.push_back(std::move(block));
     s.computed = row.to + std::max(static_cast<int64_t>(sampled.size()) - 1, int64_t{0});
@@ -62,10 +61,9 @@ bool Scheduler::commit_row(const PlanRow& row, std::span<kv::BlockRef> fresh, co
   if (row.sample) {
     // A token sampled before its sequence was retracted is as good as any: it was computed from what it should be.
     --s.unknown;
-    const auto taken = sampled.first(static_cast<size_t>(std::min(static_cast<int64_t>(sampled.size()), most)));
-    s.tokens.insert(s.tokens.end(), taken.begin(), taken.end());
+    s.tokens.insert(s.tokens.end(), sampled.begin(), sampled.end());
   }
-  const bool stop = row.sample && result.stop && static_cast<int64_t>(sampled.size()) <= most;
+  const bool stop = row.sample && result.stop;
   const bool full = row.sample ? s.generated() >= s.max_new : s.max_new == 0 && row.to == s.known();
   if (!stop && !full) {
     if (row.prefill && row.epoch == s.epoch) cache(s);
@@ -73,10 +71,10 @@ bool Scheduler::commit_row(const PlanRow& row, std::span<kv::BlockRef> fresh, co
   }
   finished.id = s.id;
   finished.reason = stop ? FinishReason::kStop : FinishReason::kLength;
-  finished.prompt_tokens = s.prompt_size();
+  finished.prompt_tokens = s.prompt_size;
   finished.cached_tokens = s.cached;
   finished.retractions = s.retractions;
-  finished.output.assign(s.tokens.begin() + s.prompt_size(), s.tokens.end());
+  finished.output.assign(s.tokens.begin() + s.prompt_size, s.tokens.end());
   ++stats_.finished;
   forget(s);
   return true;
@@ -116,7 +114,7 @@ void Scheduler::cache(Sequence& s) {
   const int64_t whole = s.computed / pool_.block_size();
   if (config_.disable_radix_cache || whole <= s.inserted) return;
   const auto tokens = std::span(s.tokens).first(static_cast<size_t>(whole * pool_.block_size()));
-  auto done = tree_.insert(s.request.identity, tokens, s.blocks);
+  auto done = tree_.insert(s.identity, tokens, s.blocks);
   s.lock = std::move(done.lock);
   s.inserted = whole;
   for (size_t i = 0; i < static_cast<size_t>(whole); ++i) s.table[i] = s.blocks[i].id();

@@ -7,7 +7,7 @@ namespace cairn::llm {
 struct SchedulerConfig {
   int64_t context_length = 4096;  // most tokens of a prompt and its answer together
   int64_t max_running_requests = 64;
-  std::optional<int64_t> max_queued_requests;
+  std::optional<int64_t> max_queued_requests{};
   int64_t chunked_prefill_size = 2048, max_prefill_tokens = 16384;
   std::string schedule_policy = "fcfs", radix_eviction_policy = "lru";
   double schedule_conservativeness = 1;

@@ -1,5 +1,6 @@
 // Scheduler::plan: answers under way first, then prompts, as far as budgets and memory reach.
 #include <algorithm>
+#include <limits>
 
 #include "llm/plan/scheduler.h"
 
@@ -7,12 +8,13 @@ namespace cairn::llm {
 
 StepPlan Scheduler::plan() {
   check(underway_.size() < kMostUnderway, "Scheduler::plan: two plans are under way, commit the older one first");
+  if (!underway_.empty() && underway_.front().voided) return {};  // where its sequences stand is open until it goes
   if (sequences_.empty()) ratio_.reset();
   StepPlan plan(std::move(spare_));
   preempt(plan);
   fill(plan);
   // Prompts that were begun together may hold all the memory between them: one of them has to let go.
-  while (plan.empty() && underway_.empty()) {
+  for (size_t left = running_.size(); left > 1 && plan.empty() && underway_.empty(); --left) {
     Sequence* s = victim(std::numeric_limits<int64_t>::max());
     if (!s) break;
     retract(*s, plan);
@@ -115,7 +117,7 @@ std::vector<Sequence*> Scheduler::candidates() {
   std::vector<Candidate> views;
   for (Sequence* s : out) {
     const auto& found = peek(*s);
-    views.push_back({s->request.priority, found.tokens, s->lead, found.path});
+    views.push_back({s->priority, found.tokens, s->lead, found.path});
   }
   std::vector<Sequence*> ordered;
   for (const size_t i : service_order(policy_, views)) ordered.push_back(out[i]);
@@ -124,9 +126,10 @@ std::vector<Sequence*> Scheduler::candidates() {
 
 const kv::PrefixTree::Peek& Scheduler::peek(Sequence& s) {
   if (config_.disable_radix_cache) return s.peek;
-  // Locks are no part of the version, and decide which blocks are idle: only what the order needs is remembered.
+  // The order needs no more than this. Room and chunks do: locks, which say what is idle, are no part of the version,
+  // and a request that was retracted may have got another token, so fits() asks anew.
   if (s.peeked_at != tree_.version()) {
-    s.peek = tree_.peek(s.request.identity, reusable(s));
+    s.peek = tree_.peek(s.identity, reusable(s));
     s.peeked_at = tree_.version();
   }
   return s.peek;
@@ -146,8 +149,8 @@ double Scheduler::expected_growth() const {
 }
 
 bool Scheduler::fits(Sequence& s, double expected) {
-  kv::PrefixTree::Peek found;
-  if (!config_.disable_radix_cache) found = tree_.peek(s.request.identity, reusable(s));
+  s.peeked_at.reset();
+  const kv::PrefixTree::Peek& found = peek(s);
   const int64_t size = pool_.block_size();
   const int64_t room = (available() - found.idle) * size;
   const int64_t now = pool_.blocks_for(s.known()) * size - found.tokens;
@@ -160,7 +163,7 @@ bool Scheduler::fits(Sequence& s, double expected) {
 void Scheduler::start(Sequence& s) {
   waiting_.erase(key(s));
   if (!config_.disable_radix_cache) {
-    auto match = tree_.match(s.request.identity, reusable(s));
+    auto match = tree_.match(s.identity, reusable(s));
     s.blocks = std::move(match.blocks);
     s.lock = std::move(match.lock);
     s.computed = s.planned = match.tokens;
@@ -207,16 +210,16 @@ bool Scheduler::add_row(StepPlan& plan, Sequence& s, int64_t to, int64_t drafts)
   return true;
 }
 
-// Whom to send back to the queue: the lowest priority, then the one with the least to compute again per block it gives
-// back, which is the fewest generated tokens, the longest prompt, the latest arrival. Never the last one running.
+// Whom to send back to the queue: the lowest priority, then the fewest generated tokens, the longest prompt, the latest
+// arrival. Never the last one running, nor one that is about to end by itself.
 Sequence* Scheduler::victim(int64_t most_priority) const {
   if (running_.size() < 2) return nullptr;
   Sequence* out = nullptr;
   const auto rank = [](const Sequence* s) {
-    return std::tuple(s->request.priority, s->generated() + s->unknown, -s->prompt_size(), ~s->id);
+    return std::tuple(s->priority, s->generated() + s->unknown, -s->prompt_size, ~s->id);
   };
   for (Sequence* s : running_) {
-    if (s->finishing() || s->request.priority > most_priority) continue;
+    if (s->finishing() || s->priority > most_priority) continue;
     if (!out || rank(s) < rank(out)) out = s;
   }
   return out;
@@ -245,12 +248,11 @@ void Scheduler::preempt(StepPlan& plan) {
   Sequence& first = *waiting_.begin()->second;
   if (first.pending > 0 || (!free_slots_.empty() && fits(first, expected_growth()))) return;
   const int64_t threshold = config_.priority_preemption_threshold;
-  if (first.request.priority < std::numeric_limits<int64_t>::min() + threshold) return;
-  const int64_t most = first.request.priority - threshold;
+  if (first.priority < std::numeric_limits<int64_t>::min() + threshold) return;
+  const int64_t most = first.priority - threshold;
   // The last one running may be displaced too: the first of the queue takes its place.
-  Sequence* lower = running_.size() == 1 && running_[0]->request.priority <= most && !running_[0]->finishing()
-                        ? running_[0]
-                        : victim(most);
+  Sequence* lower =
+      running_.size() == 1 && running_[0]->priority <= most && !running_[0]->finishing() ? running_[0] : victim(most);
   if (lower) retract(*lower, plan);
 }
 

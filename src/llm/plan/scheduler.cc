@@ -61,14 +61,16 @@ Result<RequestId> Scheduler::submit(Request request) {
   }
   auto s = std::make_unique<Sequence>();
   s->id = ++last_id_;
-  s->tokens = request.prompt;
+  s->prompt_size = prompt;
+  s->priority = request.priority;
+  s->recompute_from = request.recompute_from;
+  s->identity = request.identity;
+  s->tokens = std::move(request.prompt);
   s->tokens.reserve(static_cast<size_t>(prompt + std::min(wanted, kLongestExpected)));
   s->max_new = wanted;
-  s->request = std::move(request);
   if (policy_ == Policy::kLpm) {
     const auto lead = static_cast<size_t>(std::max(kSharedLead, pool_.block_size()));
-    if (s->tokens.size() >= lead)
-      s->lead = kv::chained(s->request.identity, s->request.identity, std::span(s->tokens).first(lead));
+    if (s->tokens.size() >= lead) s->lead = kv::chained(s->identity, s->identity, std::span(s->tokens).first(lead));
   }
   waiting_.emplace(key(*s), s.get());
   const RequestId id = s->id;
@@ -98,7 +100,7 @@ const Sequence* Scheduler::find(RequestId id) const {
 }
 
 Scheduler::QueueKey Scheduler::key(const Sequence& s) const {
-  return {-s.request.priority, policy_ == Policy::kLof ? -s.max_new : 0, s.id};
+  return {-s.priority, policy_ == Policy::kLof ? -s.max_new : 0, s.id};
 }
 
 int64_t Scheduler::coming() const {
@@ -109,7 +111,7 @@ int64_t Scheduler::coming() const {
 
 // The tokens whose keys and values may come from the cache: never the last one, which is computed for what it predicts.
 std::span<const Token> Scheduler::reusable(const Sequence& s) const {
-  const int64_t most = std::min(s.known() - 1, s.request.recompute_from.value_or(s.known()));
+  const int64_t most = std::min(s.known() - 1, s.recompute_from.value_or(s.known()));
   return std::span(s.tokens).first(static_cast<size_t>(most));
 }
 
@@ -125,7 +127,7 @@ SchedulerSnapshot Scheduler::snapshot() const {
     return list;
   };
   for (const auto& [id, s] : sequences_)
-    out.sequences.push_back({id, s->running, s->prompt_size(), s->known(), s->max_new, s->computed, s->planned,
+    out.sequences.push_back({id, s->running, s->prompt_size, s->known(), s->max_new, s->computed, s->planned,
                              s->unknown, s->pending, s->slot, ids(s->blocks), s->table});
   for (const Underway& u : underway_) out.underway.push_back({u.reserved, ids(u.late)});
   return out;

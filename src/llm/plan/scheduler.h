@@ -5,7 +5,8 @@
 // planned while the one before it still runs, whose tokens are not known yet (kLastSampled). Plans are committed in the
 // order they were made. A sequence that turns out to have ended leaves at once; its row in the plan after that is
 // computed in vain and ignored. Blocks given up while plans are under way stay out of circulation until those plans
-// have been committed or dropped, since the device may be using them. Dropping a plan voids the one made after it.
+// have been committed or dropped, since the device may be using them. Dropping a plan voids the one made after it;
+// nothing is planned until that one has been committed (which says kCancelled) or dropped too.
 #pragma once
 #include <deque>
 #include <map>

@@ -13,11 +13,11 @@ using RequestId = uint64_t;  // in the order of arrival, never used twice
 
 struct Request {
   std::vector<Token> prompt;
-  std::optional<int64_t> max_new_tokens;  // none: as many as fit; 0: only the prompt is computed
-  int64_t priority = 0;                   // larger goes first
+  std::optional<int64_t> max_new_tokens{};  // none: as many as fit; 0: only the prompt is computed
+  int64_t priority = 0;                     // larger goes first
   // Prompt positions from here on are computed although a cache may have them: for log-probabilities of the prompt.
-  std::optional<int64_t> recompute_from;
-  kv::Hash identity;  // kv::Identity::hash() of the model, the layout, the adapter and the tenant
+  std::optional<int64_t> recompute_from{};
+  kv::Hash identity{};  // kv::Identity::hash() of the model, the layout, the adapter and the tenant
 };
 
 enum class FinishReason { kStop, kLength };
@@ -27,8 +27,9 @@ enum class FinishReason { kStop, kLength };
 // positions are being sampled by such plans.
 struct Sequence {
   RequestId id = 0;
-  Request request;
-  int64_t max_new = 0;
+  int64_t prompt_size = 0, max_new = 0, priority = 0;
+  std::optional<int64_t> recompute_from;
+  kv::Hash identity;
   std::vector<Token> tokens;  // the prompt and what has been generated
   bool running = false, prefilling = false;
   int64_t computed = 0, planned = 0, unknown = 0;
@@ -45,10 +46,9 @@ struct Sequence {
   kv::PrefixTree::Peek peek;     // valid for peeked_at == tree.version()
   std::optional<uint64_t> peeked_at;
 
-  int64_t prompt_size() const { return static_cast<int64_t>(request.prompt.size()); }
   int64_t known() const { return static_cast<int64_t>(tokens.size()); }
   int64_t length() const { return known() + unknown; }
-  int64_t generated() const { return known() - prompt_size(); }
+  int64_t generated() const { return known() - prompt_size; }
   int64_t to_generate() const { return max_new - generated() - unknown; }
   // All its tokens are planned: the commits under way will finish it.
   bool finishing() const { return !prefilling && to_generate() <= 0; }

@@ -24,7 +24,9 @@ constexpr Command kCommands[] = {{"generate", "make pictures from text", generat
                                  {"tune", "find the step cache that fits a wanted quality or speed", tune},
                                  {"metrics", "compare pictures: PSNR, SSIM, MSE", metrics},
                                  {"inspect", "show what a picture or a model holds", inspect},
+                                 {"chat", "talk to a language model", chat},
                                  {"complete", "continue a text", complete},
+                                 {"render", "show a conversation as a model reads it", render},
                                  {"tokenize", "text to token ids, and back", tokenize},
                                  {"bench", "measure the parts of a model", bench}};
 

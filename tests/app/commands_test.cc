@@ -201,5 +201,26 @@ TEST_F(Commands, BenchesOfLanguageModelsCountWhatTheyAskedFor) {
   EXPECT_THAT(run("bench ofline").output, HasSubstr("offline"));
 }
 
+TEST_F(Commands, ChatGoesOnWithTheConversation) {
+  or_throw(write_file(at("in.txt"),
+                      "Hello\n\nWhat is 12 + 30?\n/save " + at("c.json") + "\n/nonsense\n/reset\n/exit\nnever\n"));
+  const auto r = run("chat --temperature 0 < " + at("in.txt"));
+  ASSERT_EQ(r.status, 0) << r.output;
+  EXPECT_THAT(r.output, HasSubstr("Hello! How can I help you today?\n"));
+  EXPECT_THAT(r.output, HasSubstr("12 + 30 = 42."));
+  EXPECT_THAT(r.output, HasSubstr("/system TEXT"));
+  EXPECT_EQ(json_of("c.json").as_array()->size(), 4u);
+}
+
+TEST_F(Commands, RenderShowsWhatAModelReads) {
+  or_throw(write_file(
+      at("r.json"), R"({"messages": [{"role": "user", "content": "Hi"}], "kwargs": {"add_generation_prompt": true}})"));
+  EXPECT_EQ(run("render < " + at("r.json")).output, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  or_throw(write_file(at("t.jinja"), "{{ messages[0].content | fly }}"));
+  const auto bad = run("render " + at("t.jinja") + " < " + at("r.json"));
+  EXPECT_EQ(bad.status, 1);
+  EXPECT_THAT(bad.output, HasSubstr("fly"));
+}
+
 }  // namespace
 }  // namespace cairn::app

@@ -254,13 +254,13 @@ Result<Automaton> Automaton::compile(const Ir& ir, RuleId root) {
       throw Failure({Code::kExhausted, "the grammar is too large: more than " + std::to_string(kMostNodes) + " parts"});
     const auto nullable = nullable_nodes(ir);
     Builder builder(ir, nullable, false);
-    const StateId start = builder.rule(root);
+    const StateId entry = builder.rule(root);
     builder.finish();
     refuse_left_recursion(builder.draft, builder.rules(), ir, nullable);
     const auto live = live_states(builder.draft);
-    if (!live[start]) throw Failure({Code::kInvalidArgument, "no finite text can satisfy it"});
+    if (!live[entry]) throw Failure({Code::kInvalidArgument, "no finite text can satisfy it"});
     trim(builder.draft, live);
-    return packed(builder.draft, start);
+    return packed(builder.draft, entry);
   });
 }
 

@@ -199,7 +199,7 @@ Result<void> Schemas::read(Merge& m, const Place& place) const {
   object.path = array.path = place.path;
   for (const auto& [key, value] : *schema.as_object()) {
     const std::string path = place.path + "/" + key;
-    const auto sub = [&] { return Place{&value, path}; };
+    const auto sub = [&value = value, &path = path] { return Place{&value, path}; };
     if (key == "properties" || key == "patternProperties") {
       if (!value.as_object()) return schema_error(path, std::string("expected an object, got ") + value.kind());
       (key == "properties" ? object.properties : object.patterns) = value.as_object();

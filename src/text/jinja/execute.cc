@@ -242,7 +242,7 @@ void Interpreter::collect_rest(const Statement& s, const Macro& macro, const Arg
   Dict others;
   for (const auto& [name, value] : arguments.named) {
     const bool known =
-        std::any_of(s.parameters.begin(), s.parameters.end(), [&](const auto& p) { return p.name == name; });
+        std::any_of(s.parameters.begin(), s.parameters.end(), [&name = name](const auto& p) { return p.name == name; });
     if (known) continue;
     if (!uses(s, kKwargsName)) run_.fail(fmt::format("macro '{}' takes no argument '{}'", macro.name, name));
     others.set(run_, run_.text(name), value);

@@ -2,7 +2,8 @@
 # Everything is said on stderr; what runs quietly leaves its output in build/*.log, whose end is shown when it fails.
 
 build_packages=(g++ cmake ninja-build ccache mold pkg-config nlohmann-json3-dev libyaml-cpp-dev libfmt-dev
-  libexpected-dev libcli11-dev libutf8proc-dev libpcre2-dev libpng-dev libjpeg62-turbo-dev libwebp-dev)
+  libexpected-dev libcli11-dev libutf8proc-dev libpcre2-dev libpng-dev libjpeg62-turbo-dev libwebp-dev
+  libboost1.81-dev)
 test_packages=(python3 libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev clang-14 libclang-rt-14-dev)
 oldest_torch=2.11 newest_torch=2.13 fetched_torch=2.13.0
 cpu_wheels=https://download.pytorch.org/whl/cpu

@@ -26,6 +26,7 @@ class Detokenizer {
  private:
   Result<std::string> take(bool last);
   bool is_byte(int64_t id) const;
+  Result<bool> is_skipped(int64_t id) const;
 
   Tokenizer tokenizer_;
   bool skip_special_;

@@ -35,6 +35,10 @@ TEST_P(Stream, JoinedEqualsTheWholeText) {
     for (const bool skip : {false, true})
       EXPECT_EQ(streamed(t, all, skip), value(t.decode(all, skip))) << row.text("text");
   }
+  for (const size_t length : {3, 50, 500}) {  // broken bytes without end
+    const std::vector<int64_t> all(length, value(t.encode("\xf0\x9f\x98\x80", {.add_special = false})).ids.front());
+    EXPECT_EQ(streamed(t, all, true), value(t.decode(all, true))) << length;
+  }
   for (int round = 0; round < 400; ++round) {  // half characters, special tokens and ids without a token
     std::vector<int64_t> all(rng() % 40);
     for (auto& id : all) id = static_cast<int64_t>(rng() % (t.vocabulary_size() + 3));

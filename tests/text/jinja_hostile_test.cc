@@ -25,7 +25,7 @@ std::string times(std::string_view part, size_t n) {
 
 TEST(Hostile, LoopsRunOutOfSteps) {
   EXPECT_THAT(error_of("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"),
-              HasSubstr("line 1, column 51: stopped after 10000000 steps"));
+              HasSubstr("line 1, column 40: stopped after 10000000 steps"));
   const RenderLimits few{.most_steps = 1000};
   EXPECT_THAT(error_of("{% set s = 'a' * 9999999 %}{% for i in range(900) %}{% if 'b' in s %}{% endif %}{% endfor %}",
                        Json::Object{}, few),
@@ -73,7 +73,7 @@ TEST(Hostile, RecursionHasAnEnd) {
   EXPECT_THAT(error_of("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}"), HasSubstr("inside each other"));
   EXPECT_THAT(error_of("{% macro f() %}{{ caller() }}{% call f() %}{{ caller() }}{% endcall %}{% endmacro %}"
                        "{% call f() %}x{% endcall %}"),
-              HasSubstr("inside each other"));
+              HasSubstr("the macro was not called by a call block"));
   EXPECT_THAT(error_of("{{ [[1]] | map(" + times("'map', ", 2000) + "'upper') | list }}"),
               testing::Not(HasSubstr("no error")));
 }

@@ -10,6 +10,7 @@
 #include "app/flags.h"
 #include "app/language_options.h"
 #include "base/file.h"
+#include "models/generation_config.h"
 #include "text/chat_template.h"
 
 namespace cairn::app {
@@ -35,7 +36,7 @@ class Chat {
         tokenizer_(std::move(tokenizer)),
         templates_(std::move(templates)) {
     llm::Engine::Options e;
-    e.ends = or_throw(end_tokens(lm.folder));
+    e.ends = or_throw(models::load_generation_config(lm.folder)).ends;
     e.model_name = lm.name;
     e.scheduler.max_running_requests = 1;
     engine_ = or_throw(llm::Engine::start(std::move(lm.model), std::move(e)));

@@ -18,6 +18,7 @@ Result<int> tune(const Arguments& args);
 Result<int> chat(const Arguments& args);
 Result<int> complete(const Arguments& args);
 Result<int> render(const Arguments& args);
+Result<int> serve(const Arguments& args);
 Result<int> tokenize(const Arguments& args);
 
 // Set by the first Ctrl-C; work in steps looks at it between them and returns Code::kCancelled.

@@ -8,6 +8,7 @@
 #include "app/flags.h"
 #include "app/language_options.h"
 #include "base/file.h"
+#include "models/generation_config.h"
 
 namespace cairn::app {
 namespace {
@@ -53,7 +54,7 @@ Result<int> complete(const Arguments& args) {
   request.top_logprobs = o.top_logprobs;
   for (const int64_t id : encoding.ids) request.prompt.push_back(static_cast<int32_t>(id));
   llm::Engine::Options options;
-  options.ends = TRY(end_tokens(lm.folder));
+  options.ends = TRY(models::load_generation_config(lm.folder)).ends;
   options.model_name = lm.name;
   options.scheduler.max_running_requests = 1;
   const auto engine = TRY(llm::Engine::start(std::move(lm.model), std::move(options)));

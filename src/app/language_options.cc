@@ -24,27 +24,4 @@ Result<LanguageModel> load_language(const LanguageOptions& o) {
   return out;
 }
 
-Result<std::vector<int32_t>> end_tokens(const std::string& folder) {
-  for (const char* name : {"/generation_config.json", "/config.json"}) {
-    if (!std::filesystem::exists(folder + name)) continue;
-    const Json config = TRY(Json::read(folder + name));
-    const Json* ids = config.find("eos_token_id");
-    if (!ids || ids->is_null()) continue;
-    std::vector<int32_t> out;
-    const auto add = [&](const Json& id) {
-      const bool fits = id.as_int() && *id.as_int() >= 0 && *id.as_int() < (int64_t{1} << 31);
-      if (fits) out.push_back(static_cast<int32_t>(*id.as_int()));
-      return fits;
-    };
-    bool good = true;
-    if (ids->as_array())
-      for (const Json& id : *ids->as_array()) good = add(id) && good;
-    else
-      good = add(*ids);
-    if (!good) return invalid(folder + name + ": eos_token_id must be a token id, or a list of them");
-    return out;
-  }
-  return std::vector<int32_t>();
-}
-
 }  // namespace cairn::app

@@ -29,7 +29,4 @@ struct LanguageModel {
 // Opens the device, sets threads, loads the model.
 Result<LanguageModel> load_language(const LanguageOptions& options);
 
-// The tokens that end an answer, as generation_config.json or else config.json has them.
-Result<std::vector<int32_t>> end_tokens(const std::string& folder);
-
 }  // namespace cairn::app

@@ -26,6 +26,7 @@ constexpr Command kCommands[] = {{"generate", "make pictures from text", generat
                                  {"inspect", "show what a picture or a model holds", inspect},
                                  {"chat", "talk to a language model", chat},
                                  {"complete", "continue a text", complete},
+                                 {"serve", "serve models over HTTP, with a page for the browser", serve},
                                  {"render", "show a conversation as a model reads it", render},
                                  {"tokenize", "text to token ids, and back", tokenize},
                                  {"bench", "measure the parts of a model", bench}};

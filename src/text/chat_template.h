@@ -69,6 +69,8 @@ class ModelTemplates {
   Result<ChatTemplate> choose(bool with_tools, std::string_view name = {}) const;
   const Json& special_tokens() const { return special_tokens_; }
   std::vector<std::string> names() const;
+  // Whether any template's source has that text: what a model's answers look like can be told from it.
+  bool mention(std::string_view text) const { return sources_.find(text) != std::string::npos; }
 
  private:
   void add(const std::string& name, std::string_view source, const std::string& where);
@@ -78,6 +80,7 @@ class ModelTemplates {
   std::vector<std::pair<std::string, Result<ChatTemplate>>>
       templates_;  // one that is broken harms only who asks for it
   Json special_tokens_ = Json::Object{};
+  std::string sources_;  // of all templates, joined
 };
 
 }  // namespace cairn::text

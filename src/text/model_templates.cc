@@ -37,6 +37,7 @@ void take_tokens(const Json& config, Json& tokens) {
 void ModelTemplates::add(const std::string& name, std::string_view source, const std::string& where) {
   if (const auto known = names(); std::find(known.begin(), known.end(), name) != known.end()) return;
   templates_.emplace_back(name, ChatTemplate::parse(source, where));
+  sources_.append(source).append("\n");
 }
 
 Result<void> ModelTemplates::add_all(const Json& value, const std::string& where) {

@@ -150,7 +150,7 @@ void read_lengths(RequestReader& r, ChatRequest& out) {
 Parsed<ChatRequest> parse_chat(const Json& body) {
   ChatRequest out;
   RequestReader r(body);
-  r("model", out.model, "which model", required());
+  r("model", out.model, "which model; the first language model without");
   read_lengths(r, out);
   r("seed", out.sampling.seed, "the same seed gives the same tokens");
   r("logprobs", out.logprobs, "the probabilities of the chosen tokens");

@@ -75,7 +75,7 @@ Parsed<CompletionRequest> parse_completion(const Json& body) {
   CompletionRequest out;
   RequestReader r(body);
   out.sampling.max_new_tokens = 16;
-  r("model", out.model, "which model", required());
+  r("model", out.model, "which model; the first language model without");
   r("max_tokens", out.sampling.max_new_tokens, "tokens at most", between(0, 1e9));
   r("min_tokens", out.sampling.min_new_tokens, "no end before so many tokens", between(0, 1e9));
   r("seed", out.sampling.seed, "the same seed gives the same tokens");

@@ -60,7 +60,7 @@ Parsed<EmbeddingRequest> parse_embedding(const Json& body) {
   EmbeddingRequest out;
   std::string format = "float";
   RequestReader r(body);
-  r("model", out.model, "which model", required())("user", out.user, "whom the request is for");
+  r("model", out.model, "which model; the first language model without")("user", out.user, "whom the request is for");
   r("encoding_format", format, "numbers, or base64 of float32", one_of({"float", "base64"}));
   r("dimensions", out.dimensions, "only the first so many numbers", between(1, 1e6));
   bool batch = false;

@@ -8,59 +8,61 @@
 
 namespace cairn::app {
 
-Answer::Answer(const text::Tokenizer& tokenizer, std::vector<std::string> stops)
-    : tokenizer_(tokenizer), stops_(std::move(stops)), start_(seconds_now()) {}
+constexpr size_t kContext = 8;  // tokens of the prompt that the text of an answer's first ones may depend on
+
+Answer::Answer(const text::Tokenizer& tokenizer, std::vector<std::string> stops, std::span<const int64_t> prompt_end)
+    : detokenizer_(tokenizer, true, prompt_end.last(std::min(prompt_end.size(), kContext))),
+      stop_(or_throw(text::StopChecker::make({.strings = std::move(stops)}))),
+      start_(seconds_now()) {}
+
+Result<std::string> Answer::text_of(int64_t token) {
+  auto piece = TRY(stop_.push(TRY(detokenizer_.push(token))));
+  stopped_ = piece.stopped;
+  return std::move(piece.text);
+}
 
 bool Answer::token(const llm::Choice& choice) {
   const std::lock_guard lock(mutex_);
   choices_.push_back(choice);
   if (choices_.size() == 1) first_ = seconds_now();
-  ids_.push_back(choice.token);
-  text_ = tokenizer_.decode(ids_, true).value_or("");
-  for (const auto& stop : stops_)
-    if (const size_t at = text_.find(stop); at != std::string::npos) {
-      text_.resize(at);
-      return false;
-    }
-  // A character whose bytes have not all come yet reads as U+FFFD; what may begin a stop text waits, too.
-  size_t safe = text_.size();
-  if (text_.ends_with("\xef\xbf\xbd")) safe = printed_;
-  for (const auto& stop : stops_)
-    for (size_t n = std::min(stop.size() - 1, text_.size()); n > 0; --n)
-      if (std::string_view(text_).ends_with(std::string_view(stop).substr(0, n)))
-        safe = std::min(safe, text_.size() - n);
-  print(safe);
-  return !interrupted;
+  print(text_of(choice.token));
+  return !stopped_ && !error_ && !interrupted;
 }
 
-void Answer::print(size_t upto) {
-  if (upto <= printed_) return;
-  std::fwrite(text_.data() + printed_, 1, upto - printed_, stdout);
+void Answer::print(const Result<std::string>& text) {
+  if (!text) {
+    if (!error_) error_ = text.error();
+    return;
+  }
+  if (text->empty()) return;
+  std::fwrite(text->data(), 1, text->size(), stdout);
   std::fflush(stdout);
-  printed_ = upto;
+  text_ += *text;
 }
 
 void Answer::finish(const llm::Done& done, std::optional<Error> error) {
   const std::lock_guard lock(mutex_);
   end_ = seconds_now();
   if (choices_.empty()) first_ = end_;
-  print(text_.size());
-  if (error)
-    error_ = std::move(error);
-  else
-    done_ = done;
+  if (!stopped_)
+    print([&]() -> Result<std::string> {
+      auto piece = TRY(stop_.push(TRY(detokenizer_.finish())));
+      return piece.text + stop_.finish();
+    }());
+  if (error) error_ = std::move(error);
+  done_ = done;
   over_.notify_all();
 }
 
 Result<llm::Done> Answer::wait() {
   std::unique_lock lock(mutex_);
-  over_.wait(lock, [&] { return done_ || error_; });
+  over_.wait(lock, [&] { return done_.has_value(); });
   if (error_) return tl::unexpected(*error_);
   return *done_;
 }
 
 double Answer::tokens_per_second() const {
-  return ids_.size() > 1 ? static_cast<double>(ids_.size() - 1) / (end_ - first_) : 0;
+  return choices_.size() > 1 ? static_cast<double>(choices_.size() - 1) / (end_ - first_) : 0;
 }
 
 Json Answer::report(const llm::Done& done, bool logprobs) const {

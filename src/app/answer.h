@@ -3,19 +3,22 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
 #include "llm/engine.h"
-#include "text/tokenizer.h"
+#include "text/detokenizer.h"
+#include "text/stop.h"
 
 namespace cairn::app {
 
 // Prints text as it comes, and keeps everything. Stops at the first of its stop texts, and at Ctrl-C.
 class Answer final : public llm::Sink {
  public:
-  Answer(const text::Tokenizer& tokenizer, std::vector<std::string> stops);
+  // `prompt_end`: the last tokens before the answer. Throws Failure when a stop text is empty.
+  Answer(const text::Tokenizer& tokenizer, std::vector<std::string> stops, std::span<const int64_t> prompt_end);
 
   bool token(const llm::Choice& choice) override;
   void done(const llm::Done& done) override { finish(done, {}); }
@@ -29,17 +32,17 @@ class Answer final : public llm::Sink {
   Json report(const llm::Done& done, bool logprobs) const;
 
  private:
-  void print(size_t upto);
+  void print(const Result<std::string>& text);
+  Result<std::string> text_of(int64_t token);
   void finish(const llm::Done& done, std::optional<Error> error);
 
-  const text::Tokenizer& tokenizer_;
-  std::vector<std::string> stops_;
+  text::Detokenizer detokenizer_;
+  text::StopChecker stop_;
   std::mutex mutex_;
   std::condition_variable over_;
   std::vector<llm::Choice> choices_;
-  std::vector<int64_t> ids_;
   std::string text_;
-  size_t printed_ = 0;
+  bool stopped_ = false;
   double start_, first_ = 0, end_ = 0;
   std::optional<llm::Done> done_;
   std::optional<Error> error_;

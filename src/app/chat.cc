@@ -75,7 +75,7 @@ class Chat {
     request.sampling = sampling_;
     for (const int64_t id : encoding.ids) request.prompt.push_back(static_cast<int32_t>(id));
     interrupted = false;
-    auto sink = std::make_shared<Answer>(tokenizer_, std::vector<std::string>());
+    auto sink = std::make_shared<Answer>(tokenizer_, std::vector<std::string>(), encoding.ids);
     const auto ticket = TRY(engine_->submit(std::move(request), sink));
     const llm::Done done = TRY(sink->wait());
     fmt::print("\n");

@@ -58,7 +58,7 @@ Result<int> complete(const Arguments& args) {
   options.model_name = lm.name;
   options.scheduler.max_running_requests = 1;
   const auto engine = TRY(llm::Engine::start(std::move(lm.model), std::move(options)));
-  auto sink = std::make_shared<Answer>(tokenizer, o.stop);
+  auto sink = std::make_shared<Answer>(tokenizer, o.stop, encoding.ids);
   const auto ticket = TRY(engine->submit(std::move(request), sink));
   const llm::Done done = TRY(sink->wait());
   fmt::print("\n");

@@ -29,7 +29,7 @@ struct OneBatchOptions {
     f("repeat", repeat, "rounds after one that warms up; medians are shown", between(1, 1000));
     f("chunked_prefill_size", chunk, "prompt tokens a step", between(1, 1 << 20));
     f("page_size", block_size, "tokens a block of keys and values", between(1, 1024));
-    f("profile", profile, "show how long the operations of a decode step take");
+    f("profile", profile, "show how long the operations of a chunk of a prompt and of a decode step take");
     f("json", json, "the numbers as JSON");
   }
 };
@@ -115,8 +115,8 @@ Result<Times> round(const llm::CausalLm& model, const OneBatchOptions& o, llm::K
   return t;
 }
 
-void print_profile(const ops::Profile& profile) {
-  fmt::print("\n{:<24}{:>10}{:>8}{:>12}\n", "operation of a step", "ms", "calls", "us a call");
+void print_profile(const ops::Profile& profile, const char* what) {
+  fmt::print("\n{:<24}{:>10}{:>8}{:>12}\n", what, "ms", "calls", "us a call");
   auto rows = profile.rows();
   std::vector<std::pair<std::string, ops::Profile::Row>> sorted(rows.begin(), rows.end());
   std::ranges::sort(sorted, [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
@@ -161,9 +161,15 @@ Result<int> bench_one_batch(const Arguments& args) {
     OneBatch batch(*lm.model, o, cache);
     const Inference no_gradients;
     const std::vector<std::vector<int64_t>> next(static_cast<size_t>(o.batch_size), {1});
+    const std::vector<std::vector<int64_t>> chunk(1, std::vector<int64_t>(std::min(o.chunk, o.input_len), 1));
+    {
+      const ops::Profile profile;
+      batch.run(0, 1, chunk, 0);
+      print_profile(profile, "first chunk of a prompt");
+    }
     const ops::Profile profile;
     lm.model->logits(batch.run(0, static_cast<size_t>(o.batch_size), next, o.input_len));
-    print_profile(profile);
+    print_profile(profile, "decode step");
   }
   if (!o.json.empty())
     TRY_VOID(write_file(o.json, Json(Json::Object{{"model", lm.name},

@@ -27,10 +27,12 @@ class Tiles {
   Tiles& operator=(const Tiles&) = delete;
 
   // For blocks of `rows` rows, at most 32: tiles 0 to 3 are sums. Up to 16 rows 4 is the left factor and 5 to 7 are
-  // right ones; above, 4 and 5 are the halves of the left factor, and so are 0, 1 and 2, 3 of the sums.
-  void shape(int rows) {
-    if (rows == rows_) return;
+  // right ones; above, 4 and 5 are the halves of the left factor, and so are 0, 1 and 2, 3 of the sums. Factors have
+  // `lanes` lanes, at most 16.
+  void shape(int rows, int lanes = 16) {
+    if (rows == rows_ && lanes == lanes_) return;
     rows_ = rows;
+    lanes_ = lanes;
     struct alignas(64) {
       uint8_t palette = 1, start = 0, reserved[14] = {};
       uint16_t bytes[16] = {};
@@ -38,15 +40,17 @@ class Tiles {
     } config;
     const auto upper = static_cast<uint8_t>(rows < 16 ? rows : 16), lower = static_cast<uint8_t>(rows - upper);
     for (int i = 0; i < 8; ++i) {
-      config.bytes[i] = 64;
       const bool right = lower ? i >= 6 : i >= 5, low = lower && (i == 2 || i == 3 || i == 5);
-      config.rows[i] = right ? 16 : low ? lower : upper;
+      const bool left = i == 4 || (lower && i == 5);
+      config.bytes[i] = left ? static_cast<uint16_t>(4 * lanes) : 64;
+      config.rows[i] = right ? static_cast<uint8_t>(lanes) : low ? lower : upper;
     }
+    asm volatile("" ::"m"(config));  // the instruction does not tell the compiler what it reads
     _tile_loadconfig(&config);
   }
 
  private:
-  int rows_ = 0;
+  int rows_ = 0, lanes_ = 0;
 };
 
 // Blocks of sums, two tiles of rows by two or one of columns, or one by four or one. `start` of start_pitch 0 is one

@@ -6,33 +6,38 @@
 // whole.
 #include "ops/cpu/paged.h"
 
+#include "ops/cpu/amx_paged.h"
 #include "ops/cpu/tables.h"
 #include "ops/cpu/tile.h"
 
 namespace cairn::ops::cpu::CAIRN_ISA {
 namespace {
 
-constexpr int kRows = 6;
-
-// The register tile's lane for bf16: the matrix unit wants blocks of 32 keys.
-using PagedBf16Lane = std::conditional_t<kHasBf16, PairLane, WidePairLane>;
+#if defined(__AMX_BF16__)
+using PagedTiles = Tiles;
+#else
+struct PagedTiles {};
+#endif
 
 template <class In, class L>
 class Paged {
  public:
   using Input = typename L::Input;
   static constexpr int kValues = L::kValues;
+  static constexpr int kRows = kBlockRows<L>;
 
   explicit Paged(const PagedAttention& a) : a_(a) {
     int64_t keys = 0;
     for (int64_t i = 0; i < a.count; ++i) keys = a.spans[i].keys > keys ? a.spans[i].keys : keys;
     pitch_ = (keys + a.block_size - 1) / a.block_size * a.block_size;
-    auto* memory = static_cast<char*>(scratch(
-        kRows * (pitch_ * int64_t{4 + sizeof(Input)} + a.value_width * 4 + a.key_width * int64_t{sizeof(Input)})));
+    const int64_t last = a.block_size * a.value_width * int64_t{sizeof(In)};
+    auto* memory = static_cast<char*>(scratch(last + kRows * (pitch_ * int64_t{4 + sizeof(Input)} + a.value_width * 4 +
+                                                              a.key_width * int64_t{sizeof(Input)})));
     const auto take = [&](int64_t bytes) { return std::exchange(memory, memory + bytes); };
     scores_ = reinterpret_cast<float*>(take(kRows * pitch_ * 4));
     result_ = reinterpret_cast<float*>(take(kRows * a.value_width * 4));
     weights_ = reinterpret_cast<Input*>(take(kRows * pitch_ * int64_t{sizeof(Input)}));
+    last_ = reinterpret_cast<uint32_t*>(take(last));
     queries_ = reinterpret_cast<Input*>(memory);
   }
 
@@ -49,19 +54,16 @@ class Paged {
       query(span, group, first + r, r);
     }
     begin = begin / a_.block_size * a_.block_size;
-    switch (rows) {
-      case 6:
-        return all<6>(span, group, first, begin, end, seen, from);
-      case 5:
-        return all<5>(span, group, first, begin, end, seen, from);
-      case 4:
-        return all<4>(span, group, first, begin, end, seen, from);
-      case 3:
-        return all<3>(span, group, first, begin, end, seen, from);
-      case 2:
-        return all<2>(span, group, first, begin, end, seen, from);
-      default:
-        return all<1>(span, group, first, begin, end, seen, from);
+    score(rows, span, group, begin, end);
+    float total[kRows];
+    for (int r = 0; r < rows; ++r) total[r] = soften(r, begin, end, from[r], seen[r]);
+    weigh(rows, span, group, begin, end);
+    for (int r = 0; r < rows; ++r) {
+      const int64_t index = first + r, e = a_.value_width;
+      In* to = static_cast<In*>(a_.out) +
+               ((span.row + index / a_.share) * a_.groups * a_.share + group * a_.share + index % a_.share) * e;
+      const float part = 1 / total[r];
+      for (int64_t i = 0; i < e; i += kLanes) store(to + i, load(result_ + r * e + i) * part);
     }
   }
 
@@ -85,20 +87,59 @@ class Paged {
            group * head_lanes;
   }
 
-  template <int R>
-  void all(const PagedSpan& span, int64_t group, int64_t first, int64_t begin, int64_t end, const int64_t* seen,
-           const int64_t* from) {
-    score<R>(span, group, begin, end);
-    float total[R];
-    for (int r = 0; r < R; ++r) total[r] = soften(r, begin, end, from[r], seen[r]);
-    weigh<R>(span, group, begin, end);
-    for (int r = 0; r < R; ++r) {
-      const int64_t index = first + r, e = a_.value_width;
-      In* to = static_cast<In*>(a_.out) +
-               ((span.row + index / a_.share) * a_.groups * a_.share + group * a_.share + index % a_.share) * e;
-      const float part = 1 / total[r];
-      for (int64_t i = 0; i < e; i += kLanes) store(to + i, load(result_ + r * e + i) * part);
+  // The panel of values of the block that begins with `key`. Of one that is not full, a copy with zeros behind its end:
+  // what lies there is of another request, and may be no number.
+  const uint32_t* values(const PagedSpan& span, int64_t key, int64_t group) {
+    const int64_t e = a_.value_width, lanes = a_.block_size / kValues, used = span.keys - key;
+    const uint32_t* b = panel(a_.v, span, key, group, lanes * e);
+    if (used >= a_.block_size) return b;
+    const int64_t whole = used / kValues * e;
+    std::memcpy(last_, b, static_cast<size_t>(whole) * 4);
+    std::memset(last_ + whole, 0, static_cast<size_t>(lanes * e - whole) * 4);
+    if (used % kValues)
+      for (int64_t i = 0; i < e; ++i) last_[whole + i] = b[whole + i] & 0xffffu;
+    return last_;
+  }
+
+  template <class F>
+  static void with_rows(int rows, F&& f) {
+    switch (rows) {
+      case 6:
+        return f.template operator()<6>();
+      case 5:
+        return f.template operator()<5>();
+      case 4:
+        return f.template operator()<4>();
+      case 3:
+        return f.template operator()<3>();
+      case 2:
+        return f.template operator()<2>();
+      default:
+        return f.template operator()<1>();
     }
+  }
+
+  void score(int rows, const PagedSpan& span, int64_t group, int64_t begin, int64_t end) {
+#if defined(__AMX_BF16__)
+    if constexpr (std::is_same_v<L, MatrixLane>) {
+      const int64_t lanes = a_.key_width / kValues;
+      const auto keys = [&](int64_t key) { return panel(a_.k, span, key, group, lanes * a_.block_size); };
+      return scores(tiles_, rows, queries_, a_.key_width, lanes,
+                    Blocks<decltype(keys)>{begin, end, a_.block_size, keys}, scores_, pitch_);
+    }
+#endif
+    if constexpr (!std::is_same_v<L, MatrixLane>) with_rows(rows, [&]<int R>() { score<R>(span, group, begin, end); });
+  }
+
+  void weigh(int rows, const PagedSpan& span, int64_t group, int64_t begin, int64_t end) {
+#if defined(__AMX_BF16__)
+    if constexpr (std::is_same_v<L, MatrixLane>) {
+      const auto panels = [&](int64_t key) { return values(span, key, group); };
+      return CAIRN_ISA::weigh(tiles_, rows, weights_, pitch_,
+                              Blocks<decltype(panels)>{begin, end, a_.block_size, panels}, a_.value_width, result_);
+    }
+#endif
+    if constexpr (!std::is_same_v<L, MatrixLane>) with_rows(rows, [&]<int R>() { weigh<R>(span, group, begin, end); });
   }
 
   // Scores of R queries and the keys of blocks from `begin` on. Up to four vectors of keys at once, from as many
@@ -162,13 +203,13 @@ class Paged {
   template <int R>
   void weigh(const PagedSpan& span, int64_t group, int64_t begin, int64_t end) {
     constexpr int C = kLanes == 16 ? 4 : 2;
-    const int64_t e = a_.value_width, lanes = a_.block_size / kValues, head_lanes = lanes * e;
+    const int64_t e = a_.value_width, lanes = a_.block_size / kValues;
     const auto some = [&]<int N>(int64_t column) {
       f32v acc[R][N] = {};
       for (int64_t key = begin; key < end; key += a_.block_size) {
         const Input* w[R];
         for (int r = 0; r < R; ++r) w[r] = weights_ + r * pitch_ + key;
-        const uint32_t* b = panel(a_.v, span, key, group, head_lanes) + column;
+        const uint32_t* b = values(span, key, group) + column;
         const int64_t used = lesser(lanes, (end - key + kValues - 1) / kValues);
         for (int64_t k = 0; k < used; ++k, b += e) step<L, R, N>(w, k, b, acc);
       }
@@ -184,11 +225,14 @@ class Paged {
   int64_t pitch_;
   float *scores_, *result_;
   Input *weights_, *queries_;
+  uint32_t* last_;
+  [[no_unique_address]] PagedTiles tiles_;
 };
 
 template <class In, class L>
 void run(const PagedAttention& a, Worker worker) {
   int64_t total = 0;
+  constexpr int kRows = Paged<In, L>::kRows;
   const auto blocks = [&](const PagedSpan& s) { return (s.rows * a.share + kRows - 1) / kRows; };
   for (int64_t i = 0; i < a.count; ++i) total += blocks(a.spans[i]) * a.groups * a.spans[i].keys;
   const int64_t from = total * worker.id / worker.count, to = total * (worker.id + 1) / worker.count;
@@ -217,7 +261,7 @@ void paged_attention(const PagedAttention& a, Worker worker) {
   if (a.type == Type::kF32)
     run<float, SingleLane>(a, worker);
   else
-    run<bf16, PagedBf16Lane>(a, worker);
+    run<bf16, Bf16Lane>(a, worker);
 }
 
 }  // namespace cairn::ops::cpu::CAIRN_ISA

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/base64.h"
 #include "base/strings.h"
 
 namespace cairn::serve {
@@ -15,17 +16,9 @@ constexpr size_t kMostInputs = 2048;
 
 std::string base64(const std::vector<float>& v) {
   static_assert(std::endian::native == std::endian::little, "the vectors go out as they lie in memory");
-  constexpr const char* digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string bytes(v.size() * sizeof(float), '\0'), out;
+  std::string bytes(v.size() * sizeof(float), '\0');
   if (!v.empty()) std::memcpy(bytes.data(), v.data(), bytes.size());
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t group = 0;
-    for (size_t k = 0; k < 3; ++k)
-      group = group << 8 | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0u);
-    for (size_t k = 0; k < 4; ++k) out += i + k <= bytes.size() ? digits[group >> (18 - 6 * k) & 63] : '=';
-  }
-  return out;
+  return cairn::base64(bytes);
 }
 
 void write_model(JsonWriter& w, const ModelCard& card) {

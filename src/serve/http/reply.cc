@@ -181,4 +181,13 @@ std::string sse(std::string_view data) {
   return out += "\n\n";
 }
 
+std::string sse(std::string_view event, std::string_view data) {
+  std::string out;
+  out.reserve(event.size() + data.size() + 16);
+  out += "event: ";
+  out += event;
+  out += '\n';
+  return out += sse(data);
+}
+
 }  // namespace cairn::serve

@@ -108,6 +108,8 @@ class Reply {
 
 // One server-sent event; `data` is one line.
 std::string sse(std::string_view data);
+// The same with a name, which browsers and OpenAI's clients dispatch by; without line breaks.
+std::string sse(std::string_view event, std::string_view data);
 // What ends a stream of events in OpenAI's and SGLang's format.
 inline constexpr std::string_view kSseDone = "data: [DONE]\n\n";
 

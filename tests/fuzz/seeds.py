@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes small seeds for the fuzz targets: seeds.py FOLDER gives FOLDER/{safetensors,json_config,tokenizer,png}/."""
+"""Writes small seeds for the fuzz targets: seeds.py FOLDER gives FOLDER/{safetensors,…,multipart}/."""
 
 import glob
 import json
@@ -80,8 +80,20 @@ def png():
     yield b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + b"\x7b\0\0\0eXIfMM\0*"  # a chunk that claims 2 GB
 
 
+def multipart():
+    def part(head, data):
+        return b'--x\r\nContent-Disposition: form-data; ' + head + b"\r\n\r\n" + data + b"\r\n"
+
+    form = b"multipart/form-data; boundary=x\n"
+    image = part(b'name="image"; filename="a.png"\r\nContent-Type: image/png', b"\x89PNG\r\n\x1a\n")
+    texts = part(b'name="prompt"', b"a fox") + part(b"name=n", b"2") + part(b'name="sigmas[]"', b"1.0")
+    yield form + texts + image + b"--x--\r\n"
+    yield form.replace(b"=x", b'="x"') + part(b'name="image[]"; filename="\\"b\\".png"', b"a\r\n--y") * 2 + texts + b"--x--"
+    yield b'application/json\n{"prompt": "a", "image": ["data:image/png;base64,UE5H"], "cache": {"threshold": 0.1}}'
+
+
 def main():
-    for target in (safetensors, json_config, tokenizer, png):
+    for target in (safetensors, json_config, tokenizer, png, multipart):
         folder = os.path.join(sys.argv[1], target.__name__)
         os.makedirs(folder, exist_ok=True)
         for number, data in enumerate(target()):

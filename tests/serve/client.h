@@ -47,6 +47,8 @@ struct Answer {
   bool whole = false;  // all of the body, as its framing says
 };
 
+inline const std::string kJson = "application/json";
+
 class Client {
  public:
   explicit Client(uint16_t port, int receive_buffer = 0) {
@@ -128,12 +130,14 @@ class Client {
     send("GET " + path + " HTTP/1.1\r\nHost: t\r\n" + headers + "\r\n");
     return answer();
   }
-  bool send_json(const std::string& path, const std::string& body, const std::string& headers = "") {
-    return send("POST " + path + " HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: " +
-                std::to_string(body.size()) + "\r\n" + headers + "\r\n" + body);
+  bool send_json(const std::string& path, const std::string& body, const std::string& headers = "",
+                 const std::string& type = kJson) {
+    return send("POST " + path + " HTTP/1.1\r\nHost: t\r\nContent-Type: " + type +
+                "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + headers + "\r\n" + body);
   }
-  Answer post(const std::string& path, const std::string& body, const std::string& headers = "") {
-    send_json(path, body, headers);
+  Answer post(const std::string& path, const std::string& body, const std::string& headers = "",
+              const std::string& type = kJson) {
+    send_json(path, body, headers, type);
     return answer();
   }
 

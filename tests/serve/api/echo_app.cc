@@ -26,6 +26,18 @@ Handler parsed(Parsed<R> (*parse)(const Json&), void (*run)(const R&, Reply&)) {
   };
 }
 
+// "7:a fox+12": the picture of that seed and prompt, from a picture of 12 bytes. A sketch ends with the step's number.
+MadeImage painted(const ImageRequest& q, int64_t index) {
+  const int64_t steps = q.num_inference_steps.value_or(2);
+  MadeImage out{"", index, q.seed.value_or(0) + index, 0.5 * static_cast<double>(steps), {}};
+  out.file = std::to_string(*out.seed) + ":" + q.prompt;
+  for (const auto& image : q.images) out.file += "+" + std::to_string(image.size());
+  if (q.cache.is_null() || q.cache == Json(false)) return out;
+  out.cache = CacheReport{q.cache.dump(), ""};
+  for (int64_t i = 0; i < steps; ++i) out.cache->trace += i % 2 ? '0' : '1';
+  return out;
+}
+
 AnswerHead head_of(const char* prefix, const Reply& reply) {
   return {answer_id(prefix, reply.request_id()), kCreated, kModels[0].id};
 }
@@ -182,6 +194,43 @@ void EchoApp::generate(const GenerateRequest& request, Reply& reply) {
   }
   if (request.stream) return reply.events().end(events + std::string(kSseDone));
   reply.json(200, request.batch ? json_list(whole) : whole[0]);
+}
+
+void EchoApp::paint(ImageAnswer::Route route, const ImageRequest& request, Reply& reply) {
+  ImageAnswer head{route, kCreated, request.output_format, request.size.value_or(ImageSize{64, 32})};
+  std::vector<MadeImage> images;
+  for (int64_t i = 0; i < request.n; ++i) images.push_back(painted(request, i));
+  if (!request.stream) return reply.json(200, images_json(head, images, ImageUsage{1, 2, 3}));
+  std::string events;
+  for (const auto& image : images) {
+    const int64_t steps = request.num_inference_steps.value_or(2);
+    for (int64_t step = 1; step <= steps; ++step) {
+      const bool computed = !image.cache || image.cache->trace[step - 1] == '1';
+      events += progress_event(head, {image.index, step, steps, computed, 0.5 * static_cast<double>(step)});
+      if (step <= request.partial_images)
+        events += partial_image_event(head, image.index, step - 1, image.file + "@" + std::to_string(step));
+    }
+    events += completed_event(head, image);
+  }
+  reply.events().end(events);
+}
+
+Router EchoApp::picture_router() const {
+  Router r;
+  r.add({"POST", "/v1/images/generations", "paints",
+         parsed<ImageRequest>(parse_image_generation,
+                              [](const auto& q, auto& reply) { paint(ImageAnswer::Route::kGeneration, q, reply); })});
+  r.add({"POST", "/v1/images/edits", "paints over", [](HttpRequest q, std::shared_ptr<Reply> reply) {
+           const auto request = parse_image_edit(q);
+           request ? paint(ImageAnswer::Route::kEdit, *request, *reply) : reply->error(request.error());
+         }});
+  r.add({"POST", "/generate", "cache-dit's own route",
+         parsed<NativeImageRequest>(parse_image_generate, [](const NativeImageRequest& q, Reply& reply) {
+           NativeImageAnswer answer{{}, 1.7e9, 1.7e9 + 2.5, q.include_stats, {}};
+           for (int64_t i = 0; i < q.picture.n; ++i) answer.images.push_back(painted(q.picture, i));
+           reply.json(200, native_images_json(answer));
+         })});
+  return r;
 }
 
 Router EchoApp::router() const {

@@ -1,7 +1,8 @@
 // Runs tests/specs/api/*.test: requests to a server that echoes, and the answers byte for byte.
 //
 // A case is a title (#), a request line, the body, a line of four dashes, the status, and the answer. Lines of JSON are
-// joined; answers in JSON are compared as values, in order; all others as text. Cases are apart by a line of ====.
+// joined; those of a form, which begins with its boundary, end in CRLF. Answers in JSON are compared as values, in
+// order; all others as text. Cases are apart by a line of ====.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,7 +29,8 @@ class Api : public testing::TestWithParam<std::string> {};
 TEST_P(Api, AnswersAsWritten) {
   ServerOptions options;
   options.port = 0;
-  const auto server = value(Server::start(options, EchoApp().router()));
+  const bool pictures = GetParam().starts_with("image");
+  const auto server = value(Server::start(options, pictures ? EchoApp().picture_router() : EchoApp().router()));
   Client client(server->port());
   std::string title, request, body, expected;
   enum { kTitle, kBody, kStatus, kAnswer } at = kTitle;
@@ -37,8 +39,11 @@ TEST_P(Api, AnswersAsWritten) {
     SCOPED_TRACE(title);
     const bool get = request.starts_with("GET ");
     const std::string path = request.substr(request.find(' ') + 1);
+    // A form is written line by line, and a form's lines end in CRLF.
+    const bool form = body.starts_with("--");
+    const std::string type = form ? "multipart/form-data; boundary=" + body.substr(2, body.find("\r\n") - 2) : kJson;
     const Answer answer =
-        get ? client.get(path, "X-Request-Id: t\r\n") : client.post(path, body, "X-Request-Id: t\r\n");
+        get ? client.get(path, "X-Request-Id: t\r\n") : client.post(path, body, "X-Request-Id: t\r\n", type);
     EXPECT_TRUE(answer.whole);
     EXPECT_EQ(answer.status, status);
     const auto wanted = Json::parse(expected), got = Json::parse(answer.body);
@@ -62,7 +67,7 @@ TEST_P(Api, AnswersAsWritten) {
     else if (line == "----")
       at = kStatus;
     else if (at == kBody)
-      body += line;
+      body += line, body += body.starts_with("--") ? "\r\n" : "";
     else if (line.starts_with("# "))
       title = line;
     else if (!line.empty())

@@ -1,5 +1,7 @@
 // The network that says, for a noisy latent, which way the picture lies.
 #pragma once
+#include <functional>
+#include <string_view>
 #include <vector>
 
 #include "diffusion/cache/step_cache.h"
@@ -29,12 +31,59 @@ struct Prepared {
 // product each cost far less than one row at a time.
 using Modulation = std::vector<Tensor>;
 
+// One request at one of its steps.
 struct Input {
   const Tensor& latent;  // (N, tokens, channels)
   const Prepared& prepared;
   const Modulation& modulation;
   int64_t row = 0;  // this step within `modulation`
   StepInfo step;
+};
+
+// Requests of one shape (latent size and text length) in one forward, each at a step of its own and with a cache of its
+// own. Their pictures follow one another in the first dimension: M pictures in all.
+class Batch {
+ public:
+  Batch() = default;
+  Batch(const Input& in, RequestCache& cache) { add(in, cache); }
+  // What it refers to must outlive the batch.
+  void add(const Input& in, RequestCache& cache);
+
+  Tensor latents() const;                                                   // (M, tokens, channels)
+  Tensor texts() const;                                                     // (M, T, D)
+  const Tensor& rope() const { return members_.front().in.prepared.rope; }  // of any: they are all alike
+
+  // The modulation of some requests, or of all.
+  class Modulated {
+   public:
+    Modulated(const Batch& batch, const std::vector<size_t>& members) : batch_(batch), members_(members) {}
+    Tensor operator[](size_t layer) const;  // (pictures, parts, D)
+
+   private:
+    const Batch& batch_;
+    const std::vector<size_t>& members_;
+  };
+  Modulated modulated() const { return {*this, all_}; }
+
+  // Runs those blocks for the pictures of some requests, whose modulation it is given. Otherwise as diffusion::Blocks.
+  using Blocks = std::function<Streams(const Streams&, Range, const Modulated&)>;
+  // The streams of all pictures after a stack of `depth` blocks. Each request walks with its own cache; where several
+  // want a block, it runs once for all of them, and where they want different ones, the lowest runs first, so that they
+  // meet again. What a request gets does not depend on the others.
+  Streams run(std::string_view stack, const Streams& in, int64_t depth, const Blocks& blocks) const;
+
+  // One tensor a request, from one of all pictures.
+  std::vector<Tensor> split(const Tensor& all) const;
+
+ private:
+  struct Member {
+    Input in;
+    RequestCache* cache;
+    int64_t first, pictures;  // its place among all pictures
+  };
+
+  std::vector<Member> members_;
+  std::vector<size_t> all_;  // 0, 1, …
 };
 
 // Immutable; calls may come from several threads, each with caches of its own.
@@ -46,8 +95,8 @@ class Denoiser {
   virtual Prepared prepare(const Conditioning& text, const Tensor& timesteps, double guidance,
                            LatentSize size) const = 0;
   virtual Modulation modulate(const Tensor& vectors) const = 0;
-  // The velocity, (N, tokens, channels) in the dtype of the weights.
-  virtual Tensor forward(const Input& in, RequestCache& cache) const = 0;
+  // The velocity, (M, tokens, channels) in the dtype of the weights.
+  virtual Tensor forward(const Batch& batch) const = 0;
 
   // Between latents (N, C, h, w) and the tokens that forward() takes.
   virtual Tensor pack(const Tensor& latent) const = 0;

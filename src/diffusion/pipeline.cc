@@ -75,10 +75,33 @@ Pipeline::Extent Pipeline::extent(const Request& r) const {
   return e;
 }
 
-Result<void> Pipeline::check_request(const Request& r) const {
+Result<std::pair<Schedule, int64_t>> Pipeline::schedule(const Request& r) const {
+  const FlowMatchEuler solver(parts_.scheduler);
+  const bool even = r.sigmas.empty() && r.steps >= 1 && r.steps <= 10'000;
+  Schedule s = TRY(solver.schedule(r.steps, even ? even_sigmas(r.steps) : r.sigmas, solver.mu(extent(r).image_tokens)));
+  int64_t start = 0;
+  if (r.image) {
+    const auto steps = static_cast<double>(s.steps());
+    start = static_cast<int64_t>(std::max(steps - std::min(steps * r.strength, steps), 0.0));
+    if (start >= s.steps()) return invalid(fmt::format("strength {} leaves no step of {}", r.strength, s.steps()));
+  }
+  return std::pair{std::move(s), start};
+}
+
+Result<std::unique_ptr<RequestCache>> Pipeline::cache_of(const Request& r) const {
+  const auto& config = r.cache ? r.cache : cache_;
+  if (!config) return std::make_unique<RequestCache>();
+  auto cache = TRY(caught([&] { return std::make_unique<RequestCache>(*config); }));
+  TRY_VOID(cache->fits(parts_.denoiser->stacks()));
+  return cache;
+}
+
+Result<void> Pipeline::validate(const Request& r) const {
   if (r.prompts.empty()) return invalid("no prompt given");
-  const auto images = static_cast<int64_t>(r.prompts.size()) * r.images_per_prompt;
-  if (r.images_per_prompt < 1 || images > kMaxImages)
+  // Bounded before they are multiplied.
+  const int64_t images = std::min<int64_t>(static_cast<int64_t>(r.prompts.size()), kMaxImages + 1) *
+                         std::clamp<int64_t>(r.images_per_prompt, 0, kMaxImages + 1);
+  if (images < 1 || images > kMaxImages)
     return invalid(fmt::format("a request makes 1 to {} pictures, this one asks for {}", kMaxImages, images));
   const auto seeds = static_cast<int64_t>(r.seeds.size());
   if (seeds != 1 && seeds != images)
@@ -100,6 +123,8 @@ Result<void> Pipeline::check_request(const Request& r) const {
     return invalid(fmt::format("text_length must lie in [1, {}], got {}", kMaxTextLength, r.text_length));
   for (const auto& text : r.prompts)
     if (!valid_utf8(text)) return invalid("a prompt is not valid UTF-8");
+  TRY(schedule(r));
+  TRY(cache_of(r));
   return {};
 }
 
@@ -146,9 +171,8 @@ Tensor Pipeline::draw(const Request& r, const Schedule& schedule, int64_t start,
   return FlowMatchEuler(parts_.scheduler).add_noise(schedule, start, latent, noise());
 }
 
-Result<Generation> Pipeline::begin(const Request& request) const {
-  Request r = request;
-  TRY_VOID(check_request(r));
+Result<Generation> Pipeline::begin(const Request& r) const {
+  TRY_VOID(validate(r));
   const Extent extent = this->extent(r);
   Generation g;
   g.parts_ = parts_;
@@ -156,15 +180,9 @@ Result<Generation> Pipeline::begin(const Request& request) const {
   g.size_ = extent.size;
   g.portions_ = r.portions;
   g.true_cfg_scale_ = r.true_cfg_scale;
-  if (r.sigmas.empty() && r.steps >= 1 && r.steps <= 10'000) r.sigmas = even_sigmas(r.steps);
-  g.schedule_ = TRY(g.solver_.schedule(r.steps, r.sigmas, g.solver_.mu(extent.image_tokens)));
-  if (r.image) {
-    const auto steps = static_cast<double>(g.schedule_.steps());
-    g.start_ = static_cast<int64_t>(std::max(steps - std::min(steps * r.strength, steps), 0.0));
-    if (g.start_ >= g.schedule_.steps())
-      return invalid(fmt::format("strength {} leaves no step of {}", r.strength, g.schedule_.steps()));
-  }
+  std::tie(g.schedule_, g.start_) = TRY(schedule(r));
   g.step_ = g.start_;
+  g.cache_ = TRY(cache_of(r));
   const bool guided = r.true_cfg_scale > 1 && r.negative_prompt.has_value();
   return caught([&] {
     std::vector<Conditioning> texts{encode(r.prompts, r.images_per_prompt, extent.text_tokens, g.warnings_)};
@@ -180,14 +198,13 @@ Result<Generation> Pipeline::begin(const Request& request) const {
     timesteps = timesteps.to(parts_.denoiser->dtype()).div(static_cast<double>(parts_.scheduler.num_train_timesteps));
     for (const auto& text : texts)
       g.sides_.push_back({parts_.denoiser->prepare(text, timesteps, r.guidance_scale, g.size_), {}, 0, 0});
-    const auto& config = r.cache ? r.cache : cache_;
-    g.cache_ = config ? std::make_unique<RequestCache>(*config) : std::make_unique<RequestCache>();
-    or_throw(g.cache_->fits(parts_.denoiser->stacks()));
     return std::move(g);
   });
 }
 
-Tensor Generation::predict(Side& b, Branch branch) {
+// This step of one branch, with modulation for it and some steps to come.
+Input Generation::input(Branch branch) {
+  Side& b = sides_[branch == Branch::kMain ? 0 : 1];
   if (step_ < b.first || step_ >= b.first + b.rows) {
     const int64_t window = std::max<int64_t>(1, kModulationRows / latents_.size(0));
     b.first = step_;
@@ -195,23 +212,49 @@ Tensor Generation::predict(Side& b, Branch branch) {
     b.modulation = parts_.denoiser->modulate(b.prepared.vectors.narrow(0, b.first, b.rows));
   }
   const StepInfo step{.index = step_ - start_, .total = steps(), .branch = branch};
-  return parts_.denoiser->forward({latents_, b.prepared, b.modulation, step_ - b.first, step}, *cache_);
+  return {latents_, b.prepared, b.modulation, step_ - b.first, step};
+}
+
+std::vector<Tensor> Generation::predict(std::span<Generation* const> runs, Branch branch) {
+  Batch batch;
+  for (Generation* g : runs) batch.add(g->input(branch), *g->cache_);
+  return batch.split(runs.front()->parts_.denoiser->forward(batch));
+}
+
+Result<void> Generation::take(const Tensor& velocity) {
+  latents_ = solver_.step(schedule_, step_, latents_, velocity, noises_[0]);
+  ++step_;
+  if (all_finite(latents_)) return {};
+  return failure(
+      Code::kInternal,
+      fmt::format("step {} gave numbers that are not finite: the weights may be damaged, or the dtype too narrow",
+                  step()));
 }
 
 void Generation::advance() {
-  check(!done(), "advance() after the last step");
-  Tensor velocity = predict(sides_[0], Branch::kMain);
-  if (sides_.size() > 1) {
-    const Tensor negative = predict(sides_[1], Branch::kCfg);
-    velocity = negative + (velocity - negative) * true_cfg_scale_;
+  Generation* const self = this;
+  or_throw(std::move(diffusion::advance({&self, 1}).front()));
+}
+
+std::vector<Result<void>> advance(std::span<Generation* const> runs) {
+  std::vector<Generation*> guided;
+  for (Generation* g : runs) {
+    check(!g->done(), "advance() after the last step");
+    if (g->sides_.size() > 1) guided.push_back(g);
   }
-  latents_ = solver_.step(schedule_, step_, latents_, velocity, noises_[0]);
-  ++step_;
-  if (!all_finite(latents_))
-    throw Failure(Error{
-        Code::kInternal,
-        fmt::format("step {} gave numbers that are not finite: the weights may be damaged, or the dtype too narrow",
-                    step())});
+  std::vector<Result<void>> out;
+  if (runs.empty()) return out;
+  std::vector<Tensor> velocities = Generation::predict(runs, Branch::kMain);
+  if (!guided.empty()) {
+    const auto negatives = Generation::predict(guided, Branch::kCfg);
+    for (size_t i = 0, j = 0; i < runs.size(); ++i)
+      if (runs[i]->sides_.size() > 1) {
+        const Tensor& negative = negatives[j++];
+        velocities[i] = negative + (velocities[i] - negative) * runs[i]->true_cfg_scale_;
+      }
+  }
+  for (size_t i = 0; i < runs.size(); ++i) out.push_back(runs[i]->take(velocities[i]));
+  return out;
 }
 
 std::vector<image::Image> Generation::pictures() const {

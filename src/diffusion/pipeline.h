@@ -8,6 +8,7 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,8 @@ class Pipeline {
 
   // Checks the request, encodes its texts and draws its noise. Errors name what is wrong with the request.
   Result<Generation> begin(const Request& request) const;
+  // The checks alone.
+  Result<void> validate(const Request& request) const;
 
   // The step cache of requests that bring none of their own.
   void enable_cache(CacheConfig config) { cache_ = std::move(config); }
@@ -73,7 +76,9 @@ class Pipeline {
   Extent extent(const Request& request) const;
 
  private:
-  Result<void> check_request(const Request& r) const;
+  // The noise levels, and the first step that is run.
+  Result<std::pair<Schedule, int64_t>> schedule(const Request& r) const;
+  Result<std::unique_ptr<RequestCache>> cache_of(const Request& r) const;
   Conditioning encode(const std::vector<std::string>& texts, int64_t images_per_text, int64_t text_length,
                       std::vector<std::string>& warnings) const;
   Tensor draw(const Request& r, const Schedule& schedule, int64_t start, LatentSize size,
@@ -97,15 +102,20 @@ class Generation {
   const RequestCache& cache() const { return *cache_; }
   const std::vector<std::string>& warnings() const { return warnings_; }
   LatentSize size() const { return size_; }
+  int64_t images() const { return latents_.size(0); }
+  int64_t text_tokens() const { return sides_[0].prepared.text.size(1); }
 
  private:
   friend class Pipeline;
+  friend std::vector<Result<void>> advance(std::span<Generation* const> runs);
   struct Side {  // one side of classifier-free guidance
     Prepared prepared;
     Modulation modulation;
     int64_t first = 0, rows = 0;  // the steps that `modulation` holds
   };
-  Tensor predict(Side& side, Branch branch);
+  static std::vector<Tensor> predict(std::span<Generation* const> runs, Branch branch);
+  Input input(Branch branch);
+  Result<void> take(const Tensor& velocity);
 
   Components parts_;
   FlowMatchEuler solver_{FlowMatchConfig{}};
@@ -120,5 +130,10 @@ class Generation {
   std::unique_ptr<RequestCache> cache_;
   std::vector<std::string> warnings_;
 };
+
+// One denoising step of each, in one forward of the denoiser where several are given: of one pipeline, latent size and
+// text length, none of them done. Their steps, caches and guidance may differ, and each gets what it would get alone.
+// An error is of that request alone; what concerns all of them is thrown.
+std::vector<Result<void>> advance(std::span<Generation* const> runs);
 
 }  // namespace cairn::diffusion

@@ -45,14 +45,8 @@ struct FluxConfig {
   }
 };
 
-// What every block sees besides the tokens: the modulation of this step and the rotary table.
-struct Context {
-  const diffusion::Modulation& modulation;
-  int64_t row;
-  const Tensor& rope;
-
-  Tensor operator[](int64_t layer) const { return modulation[static_cast<size_t>(layer)].select(0, row); }
-};
+// The modulation of the pictures at hand, at their steps.
+using Context = diffusion::Batch::Modulated;
 
 // Parts of a block's modulation: (shift, scale, gate) for attention, then for the MLP.
 enum Part : int64_t { kShift, kScale, kGate, kMlpShift, kMlpScale, kMlpGate };
@@ -204,14 +198,12 @@ class Flux final : public diffusion::Denoiser {
     return out;
   }
 
-  Tensor forward(const diffusion::Input& in, diffusion::RequestCache& cache) const override {
-    const Context c{in.modulation, in.row, in.prepared.rope};
-    const Streams x{image_in_.as(residual_, in.latent), in.prepared.text};
+  Tensor forward(const diffusion::Batch& batch) const override {
+    const Streams x{image_in_.as(residual_, batch.latents()), batch.texts()};
     const auto depth = static_cast<int64_t>(doubles_.size() + singles_.size());
-    const Streams y = cache.stack(kStack, in.step.branch).run(in.step, x, depth, [&](const Streams& s, Range r) {
-      return blocks(s, r, c);
-    });
-    const Tensor m = c[static_cast<int64_t>(modulation_.size()) - 1];
+    const Streams y = batch.run(
+        kStack, x, depth, [&](const Streams& s, Range r, const Context& c) { return blocks(s, r, c, batch.rope()); });
+    const Tensor m = batch.modulated()[modulation_.size() - 1];
     return out_(modulated(y.hidden, m, 1, 0, dtype_));  // this layer's parts come as scale, shift
   }
 
@@ -236,16 +228,14 @@ class Flux final : public diffusion::Denoiser {
   double flops(int64_t batch, int64_t text_tokens, LatentSize size, int64_t last) const override;
 
  private:
-  Streams blocks(const Streams& s, Range r, const Context& c) const {
-    const auto doubles = static_cast<int64_t>(doubles_.size());
+  Streams blocks(const Streams& s, Range r, const Context& c, const Tensor& rope) const {
+    const size_t doubles = doubles_.size(), first = static_cast<size_t>(r.first), last = static_cast<size_t>(r.last);
     Streams x = s;
-    for (int64_t i = r.first; i < std::min(r.last, doubles); ++i)
-      x = doubles_[static_cast<size_t>(i)](x, c[2 * i], c[2 * i + 1], c.rope);
-    if (r.last <= doubles) return x;
+    for (size_t i = first; i < std::min(last, doubles); ++i) x = doubles_[i](x, c[2 * i], c[2 * i + 1], rope);
+    if (last <= doubles) return x;
     const int64_t text = x.encoder.size(1);
     Tensor joint = joined(x);
-    for (int64_t i = std::max(r.first, doubles); i < r.last; ++i)
-      joint = singles_[static_cast<size_t>(i - doubles)](joint, c[doubles + i], c.rope);
+    for (size_t i = std::max(first, doubles); i < last; ++i) joint = singles_[i - doubles](joint, c[doubles + i], rope);
     return {joint.slice(1, text), joint.narrow(1, 0, text)};
   }
 

@@ -141,8 +141,8 @@ TEST_P(Emoji, PredictionsOfRecordedInputsAgree) {
     diffusion::RequestCache none;
     // The recorded inputs are the initial latents: the first positive call can be repeated on them.
     const Tensor initial = golden(file, k + ".initial");
-    const Tensor got = pipe_.parts().denoiser->forward(
-        {initial, prepared, modulation, 0, {.index = 0, .total = timesteps.size(0) / calls_per_step}}, none);
+    const diffusion::StepInfo step{.index = 0, .total = timesteps.size(0) / calls_per_step};
+    const Tensor got = pipe_.parts().denoiser->forward({{initial, prepared, modulation, 0, step}, none});
     EXPECT_LT(relative_error(got, golden(file, k + ".prediction.0")), tolerance_.prediction);
   }
 }

@@ -26,19 +26,20 @@ Result<void> check_depth(const CacheConfig& config, const std::string& stack, in
                              config.front, config.back, depth, stack.empty() ? "the model" : stack));
 }
 
-Streams BranchCache::run(const StepInfo& info, const Streams& in, int64_t depth, const Blocks& blocks) {
+Walk BranchCache::walk(const StepInfo& info, Streams in, int64_t depth) {
   start(info);
   if (depth != depth_) or_throw(check_depth(config_, "", depth));
   depth_ = depth;
   booked_ = false;
-  bool skipped = false;
-  Streams out = step(in, depth, blocks, skipped);
+  return step(std::move(in), depth);
+}
+
+void BranchCache::finish(bool skipped) {
   stats_.trace += skipped ? '0' : '1';
   if (!skipped)
     gate_.computed();
   else if (!booked_)
     book_reuse();
-  return out;
 }
 
 void BranchCache::start(const StepInfo& info) {

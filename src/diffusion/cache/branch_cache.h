@@ -15,18 +15,19 @@ class BranchCache : public StepCache {
       : config_(config), gate_(config), stats_(stats), other_(other), branch_(branch), stride_(config.downsample) {}
 
   // Throws Failure when the stack is too short for the configuration.
-  Streams run(const StepInfo& step, const Streams& in, int64_t depth, const Blocks& blocks) final;
+  Walk walk(const StepInfo& step, Streams in, int64_t depth) final;
 
  protected:
-  // One step, of which run() keeps the books: returns whether blocks were skipped through `skipped`.
-  virtual Streams step(const Streams& in, int64_t depth, const Blocks& blocks, bool& skipped) = 0;
+  // One step, for which walk() has made everything ready. Ends with finish().
+  virtual Walk step(Streams in, int64_t depth) = 0;
+  void finish(bool skipped);
   virtual void forget() = 0;
 
   // Whether after - before is nearer to the anchor than the threshold; records the change. `shared` is a change that
   // was measured for this one, to be taken instead.
   bool similar(const Tensor& after, const Tensor& before, const Tensor& anchor, double threshold,
                const double* shared = nullptr);
-  void book_reuse();  // DBPrune with compat books a skipped step in its midst, others leave it to run()
+  void book_reuse();  // DBPrune with compat books a skipped step in its midst, others leave it to finish()
   // The step as the lists name it: with compat they start again at a forced refresh.
   int64_t key() const { return config_.compat ? local_ : index_; }
   // Whether similar() will ever look at an anchor, so that one need not be kept for nothing.

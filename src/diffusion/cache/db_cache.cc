@@ -16,24 +16,26 @@ class DbCache final : public BranchCache {
         compares_streams_(config.l1_threshold.value_or(0) > 0) {}
 
  private:
-  Streams step(const Streams& in, int64_t depth, const Blocks& blocks, bool& skipped) override {
-    Streams x = blocks(in, {0, config_.front});
+  Walk step(Streams in, int64_t depth) override {
     const Tensor before = compares_streams_ ? Tensor() : in.hidden;
+    Streams x = co_await Walk::Ask(std::move(in), {0, config_.front});
     const Range middle{config_.front, depth - config_.back};
-    skipped = skip(x, before, middle);
+    const bool skipped = skip(x, before, middle);
     if (skipped) {
       if (middle.size() > 0) x = predicted(x);
     } else {
       if (measures()) ops::residual(x.hidden, before, stride_, anchor_);
       computed_ = true;
       if (middle.size() > 0) {
-        Streams y = blocks(x, middle);
+        Streams y = co_await Walk::Ask(x, middle);
         hidden_.update(index_, y.hidden, x.hidden);
         encoder_.update(index_, y.encoder, x.encoder);
         x = std::move(y);
       }
     }
-    return config_.back > 0 ? blocks(x, {middle.last, depth}) : x;
+    if (config_.back > 0) x = co_await Walk::Ask(std::move(x), {middle.last, depth});
+    finish(skipped);
+    co_return x;
   }
 
   bool skip(const Streams& x, const Tensor& before, Range middle) {

@@ -25,9 +25,8 @@ class DbPrune final : public BranchCache {
     bool computed = false;
   };
 
-  Streams step(const Streams& in, int64_t depth, const Blocks& blocks, bool& skipped) override {
+  Walk step(Streams x, int64_t depth) override {
     arrange(depth);
-    Streams x = in;
     int64_t pruned = 0;
     Verdict verdict = Verdict::kCompute;
     bool asked = false;
@@ -35,7 +34,7 @@ class DbPrune final : public BranchCache {
       if (!blocks_[static_cast<size_t>(i)]) {  // consecutive blocks that always run are one call
         int64_t end = i + 1;
         while (end < depth && !blocks_[static_cast<size_t>(end)]) ++end;
-        x = blocks(x, {i, end});
+        x = co_await Walk::Ask(std::move(x), {i, end});
         i = end;
         continue;
       }
@@ -50,14 +49,16 @@ class DbPrune final : public BranchCache {
         x = {block.hidden.apply(index_, x.hidden),
              x.encoder.defined() ? block.encoder.apply(index_, x.encoder) : Tensor()};
       } else {
-        x = compute(block, x, {i, i + 1}, blocks);
+        Streams y = co_await Walk::Ask(x, {i, i + 1});
+        learn(block, x, y);
+        x = std::move(y);
       }
       ++i;
     }
     stats_.pruned_blocks.push_back(pruned);
     stats_.actual_blocks.push_back(depth);
-    skipped = pruned > 0;
-    return x;
+    finish(pruned > 0);
+    co_return x;
   }
 
   bool skip(Block& block, const Streams& x, Verdict verdict) {
@@ -66,11 +67,10 @@ class DbPrune final : public BranchCache {
     return block.hidden.ready(x.hidden) && (!x.encoder.defined() || block.encoder.ready(x.encoder));
   }
 
-  Streams compute(Block& block, const Streams& x, Range range, const Blocks& blocks) {
-    Streams y = blocks(x, range);
+  void learn(Block& block, const Streams& x, const Streams& y) {
     if (measures()) {
-      // Whole inputs are kept as they are: nobody writes to them any more.
-      if (stride_ == 1)
+      // Whole inputs are kept as they are: nobody writes to them any more. Rows of a batch would keep all of it.
+      if (stride_ == 1 && owns_its_memory(x.hidden))
         block.anchor = x.hidden;
       else
         ops::residual(x.hidden, Tensor(), stride_, block.anchor);
@@ -78,7 +78,11 @@ class DbPrune final : public BranchCache {
     block.hidden.update(index_, y.hidden, x.hidden);
     block.encoder.update(index_, y.encoder, x.encoder);
     block.computed = true;
-    return y;
+  }
+
+  // Whether no other request's rows share it.
+  static bool owns_its_memory(const Tensor& x) {
+    return x.storage().nbytes() <= static_cast<size_t>(x.size(0) * x.stride(0)) * x.element_size();
   }
 
   // With a dynamic threshold, the mean of the step's first five changes may raise it, as long as it stays below a cap.

@@ -7,6 +7,19 @@
 
 namespace cairn::diffusion {
 
+Streams StepCache::run(const StepInfo& step, const Streams& in, int64_t depth, const Blocks& blocks) {
+  Walk walk = this->walk(step, in, depth);
+  while (!walk.done()) {
+    const Range range = walk.wanted();
+    walk.advance(blocks(walk.streams(), range), range.last);
+  }
+  return walk.result();
+}
+
+Walk NoCache::walk(const StepInfo&, Streams in, int64_t depth) {
+  co_return co_await Walk::Ask(std::move(in), {0, depth});
+}
+
 // A block stack: its configuration with overrides, and the caches of both branches, which refer to the rest of it.
 struct RequestCache::Entry {
   explicit Entry(StackStats s) : stats(std::move(s)) {
@@ -69,6 +82,10 @@ CacheStats RequestCache::stats() const {
   CacheStats out;
   for (const auto& e : entries_) out.stacks.push_back(e->stats);
   return out;
+}
+
+bool RequestCache::skipped() const {
+  return std::ranges::any_of(entries_, [](const auto& e) { return e->stats.main.trace.ends_with('0'); });
 }
 
 }  // namespace cairn::diffusion

@@ -22,20 +22,9 @@
 
 #include "diffusion/cache/config.h"
 #include "diffusion/cache/stats.h"
-#include "tensor/tensor.h"
+#include "diffusion/cache/walk.h"
 
 namespace cairn::diffusion {
-
-// What flows through a block stack: hidden (N, T, D), and encoder (N, S, D) where the blocks have a second stream.
-// Blocks that only read the second stream, or never had one, return it as they got it; nothing is stored for it then.
-struct Streams {
-  Tensor hidden, encoder;
-};
-
-struct Range {
-  int64_t first = 0, last = 0;  // blocks first … last - 1
-  int64_t size() const { return last - first; }
-};
 
 // Runs those blocks. Never called with an empty range. The tensors that it returns must not be written to later.
 using Blocks = std::function<Streams(const Streams&, Range)>;
@@ -51,16 +40,17 @@ struct StepInfo {
 class StepCache {
  public:
   virtual ~StepCache() = default;
-  // The streams after all `depth` blocks. An index that is not above the last one starts a new request.
-  virtual Streams run(const StepInfo& step, const Streams& in, int64_t depth, const Blocks& blocks) = 0;
+  // A step through a stack of `depth` blocks. An index that is not above the last one starts a new request. The cache
+  // must outlive the walk, and takes one walk at a time.
+  virtual Walk walk(const StepInfo& step, Streams in, int64_t depth) = 0;
+  // The same in one go: the streams after all blocks.
+  Streams run(const StepInfo& step, const Streams& in, int64_t depth, const Blocks& blocks);
 };
 
 // Runs all blocks in one call, always.
 class NoCache final : public StepCache {
  public:
-  Streams run(const StepInfo&, const Streams& in, int64_t depth, const Blocks& blocks) override {
-    return blocks(in, {0, depth});
-  }
+  Walk walk(const StepInfo& step, Streams in, int64_t depth) override;
 };
 
 // A block stack of a model, as its configuration names it.
@@ -85,6 +75,8 @@ class RequestCache {
   // Forgets everything and goes on under another configuration, which is refused when it is bad.
   Result<void> refresh(CacheConfig config);
   CacheStats stats() const;
+  // Whether the last step skipped blocks of any stack in its main branch.
+  bool skipped() const;
 
  private:
   struct Entry;

@@ -1,0 +1,20 @@
+#include "tensor/survive.h"
+
+#include <new>
+
+#include "tensor/tensor.h"
+
+namespace cairn {
+
+Result<void> survived(const std::function<void()>& f, const std::string& advice) {
+  const auto exhausted = [&] { return failure(Code::kExhausted, "out of memory: " + advice); };
+  try {
+    return caught(f);
+  } catch (const std::bad_alloc&) { return exhausted(); } catch (const std::exception& e) {
+    if (const auto tensors = tensor_error(e))
+      return tensors->out_of_memory ? exhausted() : failure(Code::kInternal, "tensor library: " + tensors->what);
+    return failure(Code::kInternal, std::string("a defect of cairn, please report it: ") + e.what());
+  } catch (...) { return failure(Code::kInternal, "a defect of cairn, please report it"); }
+}
+
+}  // namespace cairn

@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <thread>
@@ -25,7 +26,8 @@ struct ServeOptions {
   std::vector<std::string> models;
   std::string synthetic, dtype = "bf16", device = "cpu", reasoning_parser = "auto", tool_call_parser = "auto",
                          chat_template;
-  int64_t threads = 0, page_size = 16, max_total_tokens = 0, random_seed = 0;
+  int64_t threads = 0, page_size = 16, max_total_tokens = 0, random_seed = 0, max_running_images = 8,
+          max_queued_images = 64;
   double mem_fraction_static = 0.5;
 
   void fields(auto& f) {
@@ -45,6 +47,8 @@ struct ServeOptions {
     f("mem_fraction_static", mem_fraction_static, "share of the memory that is left for that cache",
       between(0.001, 0.99));
     f("max_total_tokens", max_total_tokens, "tokens that it holds at most; 0: as many as fit", at_least(0));
+    f("max_running_images", max_running_images, "pictures computed at once", between(1, 256));
+    f("max_queued_images", max_queued_images, "requests for pictures that may wait; more get a 503", at_least(0));
     f("random_seed", random_seed, "for requests without a seed of their own", at_least(0));
   }
 };
@@ -77,7 +81,7 @@ struct Named {
 Result<std::vector<Named>> models_of(const ServeOptions& o) {
   std::vector<Named> out;
   if (o.models.empty() && o.synthetic.empty()) {
-    for (const char* name : {"cairn-tiny-lm"}) out.push_back({name, TRY(embedded_model(name))});
+    for (const char* name : {"cairn-tiny-lm", "cairn-emoji"}) out.push_back({name, TRY(embedded_model(name))});
     return out;
   }
   for (const std::string& word : o.models) {
@@ -124,19 +128,32 @@ Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Sched
   device::set_threads(o.threads);
   const Dtype dtype = device::compute_dtype(device, TRY(parse_dtype(o.dtype)));
   const auto named = TRY(models_of(o));
-  const double models = static_cast<double>(named.size() + (o.synthetic.empty() ? 0 : 1));
+  const auto pictures = [](const Named& n) { return fs::exists(n.folder + "/model_index.json"); };
+  const auto languages = static_cast<double>(named.size()) -
+                         static_cast<double>(std::ranges::count_if(named, pictures)) + (o.synthetic.empty() ? 0 : 1);
   const auto add = [&](std::unique_ptr<llm::CausalLm> model, Named n) -> Result<void> {
     llm::Engine::Options e;
     e.scheduler = scheduler;
     e.block_size = o.page_size;
     e.blocks = (o.max_total_tokens + o.page_size - 1) / o.page_size;
-    e.mem_fraction_static = o.mem_fraction_static / models;
+    e.mem_fraction_static = o.mem_fraction_static / languages;
     e.random_seed = static_cast<uint64_t>(o.random_seed);
     serve::LanguageModelOptions l{n.name, n.folder, o.chat_template, o.reasoning_parser, o.tool_call_parser};
     app.add(TRY(serve::LanguageModel::start(std::move(model), std::move(l), std::move(e), app.metrics())));
     return {};
   };
-  for (const Named& n : named) TRY_VOID(add(TRY(models::load_language_model(n.folder, dtype)), n));
+  for (const Named& n : named) {
+    if (!pictures(n)) {
+      TRY_VOID(add(TRY(models::load_language_model(n.folder, dtype)), n));
+      continue;
+    }
+    ModelOptions m;
+    m.model_path = n.folder, m.dtype = o.dtype, m.device = o.device, m.threads = o.threads;
+    auto pipeline = TRY(load_model(m, true));
+    app.add(TRY(serve::PictureModel::start(
+        std::move(pipeline), n.name,
+        {.max_running_pictures = o.max_running_images, .max_queued_requests = o.max_queued_images}, app.metrics())));
+  }
   if (!o.synthetic.empty()) TRY_VOID(add(TRY(models::synthetic_language_model(o.synthetic, dtype)), {o.synthetic, ""}));
   return {};
 }

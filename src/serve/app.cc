@@ -28,21 +28,28 @@ class HealthSink final : public llm::Sink {
 
 }  // namespace
 
-template <class R, class Run>
-Handler App::parsed(Parsed<R> (*parse)(const Json&), Run run) {
-  return [this, parse, run](HttpRequest q, std::shared_ptr<Reply> reply) {
+template <class Run>
+Handler App::worked(Run run) {
+  return [this, run](HttpRequest q, std::shared_ptr<Reply> reply) {
     const auto request = std::make_shared<HttpRequest>(std::move(q));
-    const bool taken = workers_.post([parse, run, request, reply] {
+    const bool taken = workers_.post([run, request, reply] {
       if (reply->gone()) return;
-      const auto body = json_body(*request);
-      if (!body) return reply->error(body.error());
-      auto parsed = parse(*body);
-      if (!parsed) return reply->error(parsed.error());
-      const auto ran = caught([&] { run(*parsed, reply); });
+      const auto ran = caught([&] { run(*request, reply); });
       if (!ran) reply->error(ran.error());
     });
     if (!taken) reply->error(ApiError{503, "too many requests are waiting: try again later", {}, {}});
   };
+}
+
+template <class R, class Run>
+Handler App::parsed(Parsed<R> (*parse)(const Json&), Run run) {
+  return worked([parse, run](const HttpRequest& q, const std::shared_ptr<Reply>& reply) {
+    const auto body = json_body(q);
+    if (!body) return reply->error(body.error());
+    const auto parsed = parse(*body);
+    if (!parsed) return reply->error(parsed.error());
+    run(*parsed, reply);
+  });
 }
 
 template <class R, class Run>
@@ -59,6 +66,7 @@ Handler App::asked(Parsed<R> (*parse)(const Json&), Run run) {
 std::vector<ModelCard> App::cards() const {
   std::vector<ModelCard> out;
   for (const auto& m : languages_) out.push_back(m->card());
+  for (const auto& m : pictures_) out.push_back(m->card());
   return out;
 }
 
@@ -74,9 +82,16 @@ Parsed<const LanguageModel*> App::language(const std::string& name) const {
   return tl::unexpected<ApiError>(no_such_model(name, cards()));
 }
 
+Parsed<const PictureModel*> App::picture(const std::string& name) const {
+  for (const auto& m : pictures_)
+    if (name.empty() || name == "default" || name == m->name()) return m.get();
+  return tl::unexpected<ApiError>(no_such_model(name, cards()));
+}
+
 Router App::router() {
   Router r;
   add_openai(r);
+  add_pictures(r);
   add_native(r);
   add_operations(r);
   return r;
@@ -104,11 +119,44 @@ void App::add_openai(Router& r) {
            })});
 }
 
+void App::add_pictures(Router& r) {
+  const auto make = [this](const Parsed<ImageRequest>& request, ImageAnswer::Route route,
+                           const std::shared_ptr<Reply>& reply) {
+    if (!request) return reply->error(request.error());
+    const auto model = picture(request->model);
+    if (!model) return reply->error(model.error());
+    make_pictures(*request, route, **model, workers_, reply);
+  };
+  r.add({"POST", "/v1/images/generations", "text to pictures",
+         worked([make](const HttpRequest& q, const std::shared_ptr<Reply>& reply) {
+           const auto body = json_body(q);
+           if (!body) return reply->error(body.error());
+           make(parse_image_generation(*body), ImageAnswer::Route::kGeneration, reply);
+         })});
+  r.add({"POST", "/v1/images/edits", "a picture and text to pictures",
+         worked([make](const HttpRequest& q, const std::shared_ptr<Reply>& reply) {
+           make(parse_image_edit(q), ImageAnswer::Route::kEdit, reply);
+         })});
+}
+
 void App::add_native(Router& r) {
+  const auto native = worked([this](const HttpRequest& q, const std::shared_ptr<Reply>& reply) {
+    const auto body = json_body(q);
+    if (!body) return reply->error(body.error());
+    if (body->find("prompt") && !pictures_.empty()) {
+      const auto request = parse_image_generate(*body);
+      if (!request) return reply->error(request.error());
+      return make_native_pictures(*request, *pictures_.front(), workers_, reply);
+    }
+    const auto request = parse_generate(*body);
+    if (!request) return reply->error(request.error());
+    const auto model = language("");
+    if (!model) return reply->error(model.error());
+    generate(*request, **model, desk_, reply);
+  });
   for (const char* method : {"POST", "PUT"})
-    r.add({method, "/generate", "SGLang's own route to a language model",
-           asked(parse_generate,
-                 [this](const auto& q, const auto& model, auto reply) { generate(q, model, desk_, reply); })});
+    r.add({method, "/generate", "SGLang's own route to a language model; with `prompt`, cache-dit's to a picture model",
+           native});
   r.add({"POST", "/abort_request", "ends answers by their rid",
          parsed(parse_abort, [this](const AbortRequest& q, const std::shared_ptr<Reply>& reply) {
            const size_t ended = desk_.abort(q.all ? "" : q.rid);

@@ -6,6 +6,7 @@
 
 #include "serve/http/router.h"
 #include "serve/language_routes.h"
+#include "serve/picture_routes.h"
 #include "serve/workers.h"
 
 namespace cairn::serve {
@@ -21,6 +22,7 @@ class App {
 
   // Before router().
   void add(std::unique_ptr<LanguageModel> model) { languages_.push_back(std::move(model)); }
+  void add(std::unique_ptr<PictureModel> model) { pictures_.push_back(std::move(model)); }
   Registry& metrics() { return metrics_; }
   std::vector<std::string> names() const;
 
@@ -28,16 +30,21 @@ class App {
   Router router();
 
  private:
-  // A handler that parses the body on a worker, and hands it to `run`(request, reply) there.
+  // A handler that does its work on a worker: `run`(request, reply).
+  template <class Run>
+  Handler worked(Run run);
+  // The same, for a body that is parsed first.
   template <class R, class Run>
   Handler parsed(Parsed<R> (*parse)(const Json&), Run run);
   // The same for requests that name a language model: `run`(request, model, reply).
   template <class R, class Run>
   Handler asked(Parsed<R> (*parse)(const Json&), Run run);
   Parsed<const LanguageModel*> language(const std::string& name) const;
+  Parsed<const PictureModel*> picture(const std::string& name) const;
   std::vector<ModelCard> cards() const;
 
   void add_openai(Router& r);
+  void add_pictures(Router& r);
   void add_native(Router& r);
   void add_operations(Router& r);
   void health_generate(const std::shared_ptr<Reply>& reply) const;
@@ -48,6 +55,7 @@ class App {
   Registry metrics_;
   Desk desk_;
   std::vector<std::unique_ptr<LanguageModel>> languages_;
+  std::vector<std::unique_ptr<PictureModel>> pictures_;
   Workers workers_;
 };
 

@@ -36,7 +36,9 @@ class LanguageModel {
 
   const std::string& name() const { return options_.name; }
   const LanguageModelOptions& options() const { return options_; }
-  ModelCard card() const { return {options_.name, created_, engine_->context_length()}; }
+  ModelCard card() const {
+    return {options_.name, created_, engine_->context_length(), Json::Object{{"kind", "language"}}};
+  }
   llm::Engine& engine() const { return *engine_; }
   LanguageMetrics& metrics() const { return *metrics_; }
   // Null where the model has none.

@@ -24,7 +24,9 @@ std::string base64(const std::vector<float>& v) {
 void write_model(JsonWriter& w, const ModelCard& card) {
   w.begin_object().field("id", card.id).field("object", "model").field("created", card.created);
   w.field("owned_by", "cairn").field("root", card.id).key("parent").null();
-  w.field("max_model_len", card.max_model_len).end_object();
+  w.field("max_model_len", card.max_model_len);
+  for (const auto& [name, value] : card.more) w.key(name).raw(value.dump());
+  w.end_object();
 }
 
 }  // namespace

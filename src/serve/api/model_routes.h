@@ -13,7 +13,8 @@ namespace cairn::serve {
 struct ModelCard {
   std::string id;
   int64_t created = 0;
-  std::optional<int64_t> max_model_len;  // none for what is no language model
+  std::optional<int64_t> max_model_len{};  // none for what is no language model
+  Json::Object more{};                     // further members, which OpenAI's list does not have
 };
 std::string model_json(const ModelCard& card);
 std::string models_json(const std::vector<ModelCard>& cards);

@@ -7,11 +7,24 @@
 
 namespace cairn::llm {
 
-// The device image of a plan whose tokens are all known. `stretched`: for each row, whether its sequence is run with
-// longrope's long factors.
-Batch batch_of(const StepPlan& plan, int64_t block_size, const std::vector<bool>& stretched);
+// What the engine adds to a row of a plan.
+struct RowRun {
+  bool stretched = false;       // longrope's long factors
+  std::vector<Token> drafts{};  // tokens that may follow; at most as many as the row has blocks for
+};
 
-// Logits (n, vocabulary) of the rows that sample, in their order; undefined when none does.
-Tensor run(const CausalLm& model, const KvCache& cache, const StepPlan& plan, const std::vector<bool>& stretched);
+// The device image of a plan whose tokens are all known. `rows` has one entry for each row of the plan.
+Batch batch_of(const StepPlan& plan, int64_t block_size, std::span<const RowRun> rows);
+
+// What a step gives: hidden states after the final norm, (T, D); those of row i, and then of its drafts, from first[i]
+// on.
+struct StepHidden {
+  Tensor hidden;
+  std::vector<int64_t> first;
+};
+StepHidden run(const CausalLm& model, const KvCache& cache, const StepPlan& plan, std::span<const RowRun> rows);
+
+// Logits (n, vocabulary) behind those tokens of the step; undefined for none.
+Tensor logits_of(const CausalLm& model, const StepHidden& step, std::span<const int64_t> tokens);
 
 }  // namespace cairn::llm

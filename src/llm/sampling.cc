@@ -31,6 +31,21 @@ int32_t argmax(std::span<const float> x) {
   return static_cast<int32_t>(std::find(x.begin(), x.end(), top) - x.begin());
 }
 
+// The ids of the largest logits, in order.
+std::vector<int32_t> likeliest(std::span<const float> logits, int64_t top) {
+  if (top <= 0) return {};
+  std::vector<int32_t> ids(logits.size());
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
+  const size_t count = std::min(static_cast<size_t>(top), ids.size());
+  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(),
+                    [&](int32_t a, int32_t b) {
+                      const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
+                      return x != y ? x > y : a < b;
+                    });
+  ids.resize(count);
+  return ids;
+}
+
 }  // namespace
 
 Result<void> SamplingParams::check(int64_t vocabulary) const {
@@ -56,6 +71,8 @@ Sampler::Sampler(const SamplingParams& params, std::span<const int32_t> prompt, 
     : params_(params), seed_(params.seed ? static_cast<uint64_t>(*params.seed) : fallback_seed) {
   if (!params.ignore_eos) ends_.assign(ends.begin(), ends.end());
   for (const int64_t id : params.stop_token_ids) ends_.push_back(static_cast<int32_t>(id));
+  std::ranges::sort(ends_);
+  ends_.erase(std::ranges::unique(ends_).begin(), ends_.end());
   if (params.repetition_penalty != 1) {
     seen_.assign(prompt.begin(), prompt.end());
     std::ranges::sort(seen_);
@@ -144,17 +161,9 @@ Result<Choice> Sampler::next(std::span<float> logits, std::span<const uint32_t> 
   if (!std::isfinite(highest)) return failure(Code::kInternal, "the model's logits are not numbers");
   if (!greedy || logprobs) {
     const float scale = greedy ? 1 : static_cast<float>(1 / params_.temperature);
-    if (logprobs && top > 0) {
-      std::vector<int32_t> ids(logits.size());
-      for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
-      const auto count = std::min(static_cast<std::ptrdiff_t>(top), static_cast<std::ptrdiff_t>(ids.size()));
-      std::partial_sort(ids.begin(), ids.begin() + count, ids.end(), [&](int32_t a, int32_t b) {
-        const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
-        return x != y ? x > y : a < b;
-      });
-      for (auto id = ids.begin(); id != ids.begin() + count; ++id)
-        out.top.emplace_back(*id, (logits[static_cast<size_t>(*id)] - highest) * scale);
-    }
+    if (logprobs)
+      for (const int32_t id : likeliest(logits, top))
+        out.top.emplace_back(id, (logits[static_cast<size_t>(id)] - highest) * scale);
     double total = 0;
     for (float& x : logits) {
       x = std::exp((x - highest) * scale);
@@ -170,6 +179,16 @@ Result<Choice> Sampler::next(std::span<float> logits, std::span<const uint32_t> 
   }
   ++counts_[out.token];
   ++generated_;
+  return out;
+}
+
+Choice scored(std::span<const float> logits, int32_t token, int64_t top) {
+  const float highest = logits[static_cast<size_t>(argmax(logits))];
+  double total = 0;
+  for (const float x : logits) total += std::exp(double{x} - double{highest});
+  const float shift_by = highest + static_cast<float>(std::log(total));
+  Choice out{token, logits[static_cast<size_t>(token)] - shift_by, {}};
+  for (const int32_t id : likeliest(logits, top)) out.top.emplace_back(id, logits[static_cast<size_t>(id)] - shift_by);
   return out;
 }
 

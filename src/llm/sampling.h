@@ -50,6 +50,9 @@ struct Choice {
   std::vector<std::pair<int32_t, float>> top;  // the likeliest tokens, in order
 };
 
+// What a model thinks of a token that was not chosen by it, at temperature 1; and of the `top` likeliest.
+Choice scored(std::span<const float> logits, int32_t token, int64_t top);
+
 // Chooses a request's tokens one after the other. Not for two threads at once.
 class Sampler {
  public:
@@ -64,6 +67,7 @@ class Sampler {
 
   // Whether that token ends the answer.
   bool ends(int32_t token) const;
+  std::span<const int32_t> ends() const { return ends_; }  // without repeats
   int64_t generated() const { return generated_; }
 
  private:

@@ -13,7 +13,7 @@ struct SchedulerConfig {
   double schedule_conservativeness = 1;
   bool enable_mixed_chunk = true, disable_radix_cache = false;
   int64_t priority_preemption_threshold = 10;
-  int64_t draft_tokens = 0;
+  int64_t draft_tokens = 0;  // that a step may add to a sequence by speculation: the engine's to set
 
   void fields(auto& f) {
     f("context_length", context_length, "most tokens of a prompt and its answer together", at_least(1))(
@@ -35,9 +35,7 @@ struct SchedulerConfig {
                             "computes pieces of prompts beside the answers under way; otherwise prompts go first")(
         "disable_radix_cache", disable_radix_cache, "computes every prompt anew")(
         "priority_preemption_threshold", priority_preemption_threshold,
-        "a waiting request displaces a running one whose priority is lower by this much",
-        at_least(1))("draft_tokens", draft_tokens,
-                     "tokens a step may add to a sequence by speculation, besides the sampled one", between(0, 256));
+        "a waiting request displaces a running one whose priority is lower by this much", at_least(1));
   }
 };
 

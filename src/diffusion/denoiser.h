@@ -41,13 +41,15 @@ struct Input {
 };
 
 // Requests of one shape (latent size and text length) in one forward, each at a step of its own and with a cache of its
-// own. Their pictures follow one another in the first dimension: M pictures in all.
+// own. The guidance branch of a request is a member of its own, which comes after its main one. Their pictures follow
+// one another in the first dimension: M pictures in all.
 class Batch {
  public:
   Batch() = default;
   Batch(const Input& in, RequestCache& cache) { add(in, cache); }
   // What it refers to must outlive the batch.
   void add(const Input& in, RequestCache& cache);
+  bool empty() const { return members_.empty(); }
 
   Tensor latents() const;                                                   // (M, tokens, channels)
   Tensor texts() const;                                                     // (M, T, D)

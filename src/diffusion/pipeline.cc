@@ -215,12 +215,6 @@ Input Generation::input(Branch branch) {
   return {latents_, b.prepared, b.modulation, step_ - b.first, step};
 }
 
-std::vector<Tensor> Generation::predict(std::span<Generation* const> runs, Branch branch) {
-  Batch batch;
-  for (Generation* g : runs) batch.add(g->input(branch), *g->cache_);
-  return batch.split(runs.front()->parts_.denoiser->forward(batch));
-}
-
 Result<void> Generation::take(const Tensor& velocity) {
   latents_ = solver_.step(schedule_, step_, latents_, velocity, noises_[0]);
   ++step_;
@@ -237,23 +231,28 @@ void Generation::advance() {
 }
 
 std::vector<Result<void>> advance(std::span<Generation* const> runs) {
-  std::vector<Generation*> guided;
-  for (Generation* g : runs) {
-    check(!g->done(), "advance() after the last step");
-    if (g->sides_.size() > 1) guided.push_back(g);
-  }
   std::vector<Result<void>> out;
   if (runs.empty()) return out;
-  std::vector<Tensor> velocities = Generation::predict(runs, Branch::kMain);
-  if (!guided.empty()) {
-    const auto negatives = Generation::predict(guided, Branch::kCfg);
-    for (size_t i = 0, j = 0; i < runs.size(); ++i)
-      if (runs[i]->sides_.size() > 1) {
-        const Tensor& negative = negatives[j++];
-        velocities[i] = negative + (velocities[i] - negative) * runs[i]->true_cfg_scale_;
-      }
+  Batch batch, later;
+  for (Generation* g : runs) {
+    check(!g->done(), "advance() after the last step");
+    batch.add(g->input(Branch::kMain), *g->cache_);
   }
-  for (size_t i = 0; i < runs.size(); ++i) out.push_back(runs[i]->take(velocities[i]));
+  for (Generation* g : runs)
+    if (g->sides_.size() > 1) (g->cache_->in_turn() ? later : batch).add(g->input(Branch::kCfg), *g->cache_);
+  const Denoiser& denoiser = *runs.front()->parts_.denoiser;
+  const auto velocities = batch.split(denoiser.forward(batch));
+  const auto negatives = later.empty() ? std::vector<Tensor>() : later.split(denoiser.forward(later));
+  size_t next = runs.size(), next_later = 0;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    Generation& g = *runs[i];
+    Tensor velocity = velocities[i];
+    if (g.sides_.size() > 1) {
+      const Tensor& negative = g.cache_->in_turn() ? negatives[next_later++] : velocities[next++];
+      velocity = negative + (velocity - negative) * g.true_cfg_scale_;
+    }
+    out.push_back(g.take(velocity));
+  }
   return out;
 }
 

@@ -113,7 +113,6 @@ class Generation {
     Modulation modulation;
     int64_t first = 0, rows = 0;  // the steps that `modulation` holds
   };
-  static std::vector<Tensor> predict(std::span<Generation* const> runs, Branch branch);
   Input input(Branch branch);
   Result<void> take(const Tensor& velocity);
 

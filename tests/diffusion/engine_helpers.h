@@ -23,7 +23,7 @@ inline const Pipeline& emoji(Dtype dtype) {
 
 // Every cache, predictor and mask, with guidance and several pictures here and there. Thresholds are high enough that
 // short runs skip.
-inline constexpr uint64_t kKinds = 10;
+inline constexpr uint64_t kKinds = 11;
 inline Request request_of_kind(uint64_t kind, int64_t steps) {
   static const char* const prompts[] = {"rocket", "panda face on a pink background", "red heart", "green apple"};
   static const char* const caches[kKinds] = {
@@ -39,13 +39,15 @@ inline Request request_of_kind(uint64_t kind, int64_t steps) {
       R"("max_warmup_steps":3,"enable_taylorseer":true,"non_prune_block_ids":[4]})",
       R"({"Fn_compute_blocks":3,"Bn_compute_blocks":1,"residual_diff_threshold":0.3,"max_warmup_steps":2,)"
       R"("enable_separate_cfg":true,"cfg_diff_compute_separate":false})",
-      R"({"Fn_compute_blocks":11,"residual_diff_threshold":0.5,"max_warmup_steps":1})"};
+      R"({"Fn_compute_blocks":11,"residual_diff_threshold":0.5,"max_warmup_steps":1})",
+      R"({"cache_type":"DBPrune","Fn_compute_blocks":1,"residual_diff_threshold":0.1,"max_warmup_steps":2,)"
+      R"("enable_dynamic_prune_threshold":true,"max_dynamic_prune_threshold":0.3,"compat":true})"};
   Request r;
   r.prompts = {prompts[kind % 4]};
   r.seeds = {kind * 17 + 1};
   r.steps = steps;
   r.text_length = 32;
-  if (kind == 3 || kind == 8 || kind == 4) r.negative_prompt = "blurry", r.true_cfg_scale = 2.5;
+  if (kind == 3 || kind == 4 || kind == 8 || kind == 10) r.negative_prompt = "blurry", r.true_cfg_scale = 2.5;
   if (kind == 2 || kind == 7) r.images_per_prompt = 2;
   if (*caches[kind]) r.cache = or_throw(parse_cache_config(or_throw(Json::parse(caches[kind]))));
   return r;

@@ -84,6 +84,10 @@ CacheStats RequestCache::stats() const {
   return out;
 }
 
+// Otherwise a branch reads nothing of the other but the change at the same block, which a member of a batch that comes
+// first has measured by then. A stack's own keys may ask for compat, too.
+bool RequestCache::in_turn() const { return config_.compat || config_.stacks.as_object(); }
+
 bool RequestCache::skipped() const {
   return std::ranges::any_of(entries_, [](const auto& e) { return e->stats.main.trace.ends_with('0'); });
 }

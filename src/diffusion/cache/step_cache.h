@@ -75,6 +75,8 @@ class RequestCache {
   // Forgets everything and goes on under another configuration, which is refused when it is bad.
   Result<void> refresh(CacheConfig config);
   CacheStats stats() const;
+  // Whether the guidance branch of a step must wait until the main one has ended, instead of walking beside it.
+  bool in_turn() const;
   // Whether the last step skipped blocks of any stack in its main branch.
   bool skipped() const;
 

@@ -123,7 +123,8 @@ class AccessLog {
 
 std::atomic<bool> terminated{false};
 
-Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::SchedulerConfig& scheduler) {
+Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::SchedulerConfig& scheduler,
+                        const llm::Speculation& speculation) {
   const auto device = TRY(device::open(o.device));
   device::set_threads(o.threads);
   const Dtype dtype = device::compute_dtype(device, TRY(parse_dtype(o.dtype)));
@@ -134,6 +135,7 @@ Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Sched
   const auto add = [&](std::unique_ptr<llm::CausalLm> model, Named n) -> Result<void> {
     llm::Engine::Options e;
     e.scheduler = scheduler;
+    e.speculation = speculation;
     e.block_size = o.page_size;
     e.blocks = (o.max_total_tokens + o.page_size - 1) / o.page_size;
     e.mem_fraction_static = o.mem_fraction_static / languages;
@@ -165,16 +167,18 @@ Result<int> serve(const Arguments& args) {
   ServeOptions o;
   HttpOptions http;
   llm::SchedulerConfig scheduler;
+  llm::Speculation speculation;
   scheduler.context_length = 131072;
   flags.add("Models", o);
   flags.add("HTTP", http);
   flags.add("Scheduling", scheduler);
+  flags.add("Speculation", speculation);
   if (!TRY(flags.parse(args))) return 0;
   const auto log = TRY(AccessLog::open(http.access_log));
   serve::App::Options app_options;
   app_options.settings = write(o);
   serve::App app(std::move(app_options));
-  TRY_VOID(add_models(app, o, scheduler));
+  TRY_VOID(add_models(app, o, scheduler, speculation));
   serve::ServerOptions s;
   s.host = http.host;
   s.port = static_cast<uint16_t>(http.port);

@@ -68,6 +68,13 @@ bool AnswerSink::token(const llm::Choice& choice) {
   return !matched_;
 }
 
+void AnswerSink::prompt(const std::vector<llm::Choice>& choices) {
+  std::vector<TokenLogprob> out;
+  if (config_.first) out.push_back({*config_.first, std::string(model_.bytes_of(*config_.first)), {}, {}});
+  for (const llm::Choice& c : choices) out.push_back(logprob_of(c));
+  listener_->prompt(answer_, std::move(out));
+}
+
 void AnswerSink::done(const llm::Done& done) {
   LanguageMetrics& m = model_.metrics();
   m.prompt_tokens.add(static_cast<double>(done.prompt_tokens));

@@ -23,6 +23,8 @@ struct Piece {
 class Listener {
  public:
   virtual ~Listener() = default;
+  // The prompt's tokens, where their logarithms were asked for.
+  virtual void prompt(size_t answer, std::vector<TokenLogprob> logprobs) = 0;
   virtual void piece(size_t answer, Piece piece) = 0;
   virtual void finished(size_t answer, Finish finish, Usage usage) = 0;
   virtual void failed(size_t answer, const ApiError& error) = 0;
@@ -33,6 +35,7 @@ struct AnswerConfig {
   text::StopConfig stop;
   bool ignore_eos = false, skip_special_tokens = true;
   bool logprobs = false;
+  std::optional<int32_t> first{};  // the prompt's very first token, where its place among the prompt's is asked for
 };
 
 class AnswerSink final : public llm::Sink {
@@ -46,6 +49,7 @@ class AnswerSink final : public llm::Sink {
              std::shared_ptr<Listener> listener);
 
   bool token(const llm::Choice& choice) override;
+  void prompt(const std::vector<llm::Choice>& choices) override;
   void done(const llm::Done& done) override;
   void failed(const Error& error) override;
 

@@ -1,5 +1,7 @@
 #include "serve/app.h"
 
+#include "serve/page/page.h"
+
 #include <atomic>
 
 namespace cairn::serve {
@@ -94,6 +96,7 @@ Router App::router() {
   add_pictures(r);
   add_native(r);
   add_operations(r);
+  add_page(r);
   return r;
 }
 
@@ -110,6 +113,8 @@ void App::add_openai(Router& r) {
                [this](const auto& q, const auto& model, auto reply) { complete(q, model, desk_, reply); })});
   r.add({"POST", "/v1/chat/completions", "answers a conversation",
          asked(parse_chat, [this](const auto& q, const auto& model, auto reply) { chat(q, model, desk_, reply); })});
+  r.add({"POST", "/v1/embeddings", "texts to vectors",
+         asked(parse_embedding, [](const auto& q, const auto& model, auto reply) { embed(q, model, reply); })});
   for (const char* path : {"/tokenize", "/v1/tokenize"})
     r.add({"POST", path, "text to token ids",
            asked(parse_tokenize, [](const auto& q, const auto& model, auto reply) { tokenize(q, model, *reply); })});

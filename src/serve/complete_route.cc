@@ -27,6 +27,11 @@ class Completion final : public Job {
   }
 
  private:
+  // Of an echoed prompt: they come before those of the answer.
+  void on_prompt(size_t answer, std::vector<TokenLogprob> logprobs) override {
+    choices_[answer].logprobs = std::move(logprobs);
+  }
+
   void on_piece(size_t answer, Piece piece) override {
     CompletionChoice& whole = choices_[answer];
     if (!streaming_.stream) {
@@ -37,6 +42,7 @@ class Completion final : public Job {
     total_.completion_tokens += static_cast<int64_t>(piece.ids.size());
     if (first_[answer]) {
       piece.text = whole.text + piece.text;  // the echoed prompt
+      if (logprobs_) piece.logprobs.insert(piece.logprobs.begin(), whole.logprobs->begin(), whole.logprobs->end());
       first_[answer] = false;
     }
     if (piece.text.empty() && piece.logprobs.empty()) return;
@@ -91,6 +97,9 @@ Parsed<std::vector<Job::Ask>> asks_for(const LanguageModel& model, std::vector<i
   auto generate = model.generate(s, origin);
   if (!generate) return tl::unexpected<ApiError>(generate.error());
   generate->prompt = std::move(prompt);
+  auto grammar = model.grammar(s.grammar, "");
+  if (!grammar) return tl::unexpected<ApiError>(grammar.error());
+  generate->grammar = *std::move(grammar);
   const AnswerConfig config{
       .stop = {.strings = s.stop, .expressions = s.stop_regex, .ids = s.stop_token_ids, .no_stop_trim = s.no_stop_trim},
       .ignore_eos = s.ignore_eos,
@@ -112,6 +121,7 @@ void complete(const CompletionRequest& request, const LanguageModel& model, Desk
     auto ids = model.ids_of(request.prompts[i], param);
     if (!ids) return reply->error(ids.error());
     echoes.emplace_back();
+    const bool scored = request.echo && request.logprobs;
     if (request.echo) {
       const std::vector<int64_t> prompt(ids->begin(), ids->end());
       echoes.back() = request.prompts[i].tokenized && model.tokenizer()
@@ -123,6 +133,7 @@ void complete(const CompletionRequest& request, const LanguageModel& model, Desk
     for (auto& ask : *more) {
       ask.config.logprobs = ask.generate.logprobs = request.logprobs.has_value();
       ask.generate.top_logprobs = request.logprobs.value_or(0);
+      if (scored) ask.generate.logprob_start = 0;
       asks.push_back(std::move(ask));
     }
   }

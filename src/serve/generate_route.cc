@@ -27,6 +27,10 @@ class Generation final : public Job {
   }
 
  private:
+  void on_prompt(size_t answer, std::vector<TokenLogprob> logprobs) override {
+    if (answers_[answer].logprobs) answers_[answer].logprobs->input = std::move(logprobs);
+  }
+
   void on_piece(size_t answer, Piece piece) override {
     Generated& g = answers_[answer];
     g.text += piece.text;
@@ -74,6 +78,7 @@ void generate(const GenerateRequest& request, const LanguageModel& model, Desk& 
     for (auto& ask : *more) {
       ask.config.logprobs = ask.generate.logprobs = item.return_logprob;
       ask.generate.top_logprobs = item.top_logprobs_num;
+      if (item.return_logprob && item.logprob_start_len >= 0) ask.generate.logprob_start = item.logprob_start_len;
       asks.push_back(std::move(ask));
     }
   }

@@ -12,6 +12,8 @@ Job::~Job() {
 void Job::start(std::vector<Ask> asks) {
   std::vector<std::shared_ptr<AnswerSink>> sinks;
   for (size_t i = 0; i < asks.size(); ++i) {
+    if (asks[i].generate.logprob_start == 0 && !asks[i].generate.prompt.empty())
+      asks[i].config.first = asks[i].generate.prompt.front();
     auto sink = AnswerSink::make(model_, std::move(asks[i].config), asks[i].generate.prompt, i, shared_from_this());
     if (!sink) return reply_->error(sink.error());
     sinks.push_back(*std::move(sink));
@@ -70,6 +72,11 @@ void Job::abort(size_t answer) {
   if (--open_ > 0) return;
   over_ = true;
   on_complete();
+}
+
+void Job::prompt(size_t answer, std::vector<TokenLogprob> logprobs) {
+  const std::lock_guard lock(mutex_);
+  if (!over_ && answers_[answer].open) on_prompt(answer, std::move(logprobs));
 }
 
 void Job::piece(size_t answer, Piece piece) {

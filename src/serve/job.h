@@ -30,12 +30,14 @@ class Job : public Listener, public std::enable_shared_from_this<Job> {
   // Ends one answer: its client asked for that.
   void abort(size_t answer);
 
+  void prompt(size_t answer, std::vector<TokenLogprob> logprobs) final;
   void piece(size_t answer, Piece piece) final;
   void finished(size_t answer, Finish finish, Usage usage) final;
   void failed(size_t answer, const ApiError& error) final;
 
  protected:
   // Called one at a time, and never after the reply is complete.
+  virtual void on_prompt(size_t, std::vector<TokenLogprob>) {}
   virtual void on_piece(size_t answer, Piece piece) = 0;
   virtual void on_finished(size_t answer, const Finish& finish, const Usage& usage) = 0;
   virtual void on_complete() = 0;  // all answers are finished

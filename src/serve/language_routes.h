@@ -14,6 +14,7 @@ namespace cairn::serve {
 void complete(const CompletionRequest& request, const LanguageModel& model, Desk& desk, std::shared_ptr<Reply> reply);
 void chat(const ChatRequest& request, const LanguageModel& model, Desk& desk, std::shared_ptr<Reply> reply);
 void generate(const GenerateRequest& request, const LanguageModel& model, Desk& desk, std::shared_ptr<Reply> reply);
+void embed(const EmbeddingRequest& request, const LanguageModel& model, std::shared_ptr<Reply> reply);
 void tokenize(const TokenizeRequest& request, const LanguageModel& model, Reply& reply);
 void detokenize(const DetokenizeRequest& request, const LanguageModel& model, Reply& reply);
 

@@ -235,7 +235,7 @@ TEST_F(Language, ForcedToolCallsAreCalls) {
                          {"required", Json::Array{"days"}},
                          {"additionalProperties", false}}}}}}});
   const Json::Object chat = chat_of("Weather?");
-  const Json forced = with(chat, {{"tools", tools}, {"tool_choice", "required"}, {"max_tokens", 60}});
+  const Json forced = with(chat, {{"tools", tools}, {"tool_choice", "required"}, {"max_tokens", 400}});
   const auto answer = served_->post("/v1/chat/completions", forced);
   EXPECT_EQ(text_at(answer, "choices", 0, "finish_reason"), "tool_calls");
   EXPECT_EQ(text_at(answer, "choices", 0, "message", "tool_calls", 0, "function", "name"), "get_weather");

@@ -8,7 +8,12 @@ namespace cairn::llm {
 namespace {
 
 // The options as given from outside went through the same rules; a library's user may have filled the struct by hand.
-SchedulerConfig checked(const SchedulerConfig& c) { return or_throw(read<SchedulerConfig>(write(c), "scheduler")); }
+SchedulerConfig checked(SchedulerConfig c) {
+  or_throw(read_into(c, write(c), "scheduler"));
+  if (c.draft_tokens < 0 || c.draft_tokens > 256)
+    throw Failure({Code::kInvalidArgument, "draft_tokens must lie in [0, 256], got " + std::to_string(c.draft_tokens)});
+  return c;
+}
 
 }  // namespace
 

@@ -127,13 +127,6 @@ Parsed<GenerateRequest> parse_generate(const Json& body) {
   spread_scalar(r, "return_logprob", out.items, &GenerateRequest::Item::return_logprob);
   spread_scalar(r, "logprob_start_len", out.items, &GenerateRequest::Item::logprob_start_len, between(-1, 1e9));
   spread_scalar(r, "top_logprobs_num", out.items, &GenerateRequest::Item::top_logprobs_num, between(0, 20));
-  if (const Json* wanted = r.find("token_ids_logprob")) {
-    const auto* list = wanted->as_array();
-    const bool each = list && !list->empty() && list->front().as_array();
-    if (each && list->size() != out.items.size()) r.fail("token_ids_logprob", "must have one list for each prompt");
-    for (size_t i = 0; i < out.items.size() && r.ok(); ++i)
-      out.items[i].token_ids_logprob = read_ids(r, "token_ids_logprob", each ? (*list)[i] : *wanted);
-  }
   r("stream", out.stream, "the answer as server-sent events");
   r("return_text_in_logprobs", out.return_text_in_logprobs, "texts beside the token ids");
   r("priority", out.origin.priority, "higher goes first", between(-1e6, 1e6));
@@ -141,7 +134,7 @@ Parsed<GenerateRequest> parse_generate(const Json& body) {
   r.ignore({"log_metrics", "no_logs", "custom_labels", "modalities", "background"});
   r.unsupported({"input_embeds", "image_data", "video_data", "audio_data", "return_hidden_states", "session_params",
                  "lora_path", "custom_logit_processor", "bootstrap_host", "bootstrap_port", "bootstrap_room",
-                 "data_parallel_rank", "routed_dp_rank", "return_entropy"});
+                 "data_parallel_rank", "routed_dp_rank", "return_entropy", "token_ids_logprob"});
   if (auto error = r.finish()) return tl::unexpected<ApiError>(*std::move(error));
   return out;
 }

@@ -19,7 +19,6 @@ struct GenerateRequest {
     bool return_logprob = false;
     int64_t logprob_start_len = -1;  // from this token of the prompt on; -1: of the answer only
     int64_t top_logprobs_num = 0;
-    std::vector<int64_t> token_ids_logprob;  // also report these tokens
   };
   std::vector<Item> items;
   bool batch = false;  // a list was sent, so a list is answered

@@ -58,6 +58,8 @@ Parsed<EmbeddingRequest> parse_embedding(const Json& body) {
   r("model", out.model, "which model; the first language model without")("user", out.user, "whom the request is for");
   r("encoding_format", format, "numbers, or base64 of float32", one_of({"float", "base64"}));
   r("dimensions", out.dimensions, "only the first so many numbers", between(1, 1e6));
+  r("pooling", out.pooling, "the last token's hidden state, or the mean of all", one_of({"last", "mean"}));
+  r("normalize", out.normalize, "scale vectors to length one");
   bool batch = false;
   if (const Json* input = r.find("input")) {
     out.inputs = read_prompts(r, "input", *input, kMostInputs, batch);

@@ -26,6 +26,8 @@ struct EmbeddingRequest {
   std::vector<Prompt> inputs;
   bool base64 = false;
   std::optional<int64_t> dimensions;
+  std::string pooling = "last";  // or "mean": which hidden states make the vector
+  bool normalize = true;         // to length one
 };
 Parsed<EmbeddingRequest> parse_embedding(const Json& body);
 // `base64`: the vectors as little-endian float32, which OpenAI's client asks for by itself.

@@ -1,0 +1,102 @@
+// An engine with the tiny model, and requests for it: what the tests of this folder share.
+#pragma once
+#include "llm/engine.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <random>
+
+#include "models/language.h"
+
+namespace cairn::llm {
+
+inline std::shared_ptr<const CausalLm> tiny() {
+  static const std::shared_ptr<const CausalLm> model =
+      or_throw(models::load_language_model(std::string(CAIRN_SOURCE_DIR) + "/weights/cairn-tiny-lm", kBF16));
+  return model;
+}
+
+// Collects an answer; a caller may wait for its end, or stop it after so many tokens.
+class Collector final : public Sink {
+ public:
+  explicit Collector(size_t most = SIZE_MAX) : most_(most) {}
+
+  void prompt(const std::vector<Choice>& choices) override { scores = choices; }
+  void embedding(std::vector<float> v) override { vector = std::move(v); }
+  bool token(const Choice& c) override {
+    const std::lock_guard lock(mutex_);
+    tokens_.push_back(c.token);
+    logprobs_.push_back(c.logprob);
+    changed_.notify_all();
+    return tokens_.size() < most_;
+  }
+  void done(const Done& d) override {
+    const std::lock_guard lock(mutex_);
+    done_ = d;
+    changed_.notify_all();
+  }
+  void failed(const Error& e) override {
+    const std::lock_guard lock(mutex_);
+    error_ = e;
+    changed_.notify_all();
+  }
+
+  std::vector<int32_t> wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return done_ || error_; });
+    if (error_) throw Failure(*error_);
+    return tokens_;
+  }
+  void wait_for_tokens(size_t n) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return tokens_.size() >= n || done_ || error_; });
+  }
+  Done ended() {
+    wait();
+    return *done_;
+  }
+  std::optional<Error> error() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return done_ || error_; });
+    return error_;
+  }
+
+  // To be read once it has ended.
+  std::vector<Choice> scores;
+  std::vector<float> vector;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<int32_t> tokens_;
+  std::vector<float> logprobs_;
+  std::optional<Done> done_;
+  std::optional<Error> error_;
+  size_t most_;
+};
+
+inline Generate some_request(uint32_t seed, int64_t length, int64_t tokens) {
+  std::mt19937 random(seed);
+  Generate g;
+  for (int64_t i = 0; i < length; ++i) g.prompt.push_back(static_cast<int32_t>(random() % 4000));
+  g.sampling.max_new_tokens = tokens;
+  g.sampling.seed = seed;
+  g.sampling.ignore_eos = true;
+  g.sampling.temperature = seed % 2 ? 1 : 0;
+  g.sampling.repetition_penalty = seed % 3 ? 1 : 1.2;
+  return g;
+}
+
+inline std::unique_ptr<Engine> engine_of(Engine::Options o = {}) {
+  if (o.blocks == 0) o.blocks = 512;
+  return or_throw(Engine::start(tiny(), std::move(o)));
+}
+
+inline std::vector<int32_t> alone(const Generate& g, Engine::Options o = {}) {
+  const auto engine = engine_of(std::move(o));
+  auto sink = std::make_shared<Collector>();
+  const auto ticket = or_throw(engine->submit(g, sink));
+  return sink->wait();
+}
+
+}  // namespace cairn::llm

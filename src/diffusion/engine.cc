@@ -285,6 +285,7 @@ Engine::~Engine() {
 }
 
 Result<Engine::Ticket> Engine::submit(Request request, std::shared_ptr<PictureSink> sink, int64_t preview_every) {
+  check(sink != nullptr, "a request needs a sink");
   TRY_VOID(state_->pipeline.validate(request));
   Order order{.request = std::make_unique<Request>(std::move(request)),
               .sink = std::move(sink),

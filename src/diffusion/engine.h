@@ -45,7 +45,8 @@ class PictureSink {
 struct EngineStats {
   int64_t running = 0, running_pictures = 0, waiting = 0;
   int64_t finished = 0, failed = 0, cancelled = 0;  // requests so far
-  // Forwards of the denoiser that took part in a step, and steps of requests: their quotient is the mean batch.
+  // Steps of the engine, and of requests: their quotient is the mean number of requests that share one. Of the latter,
+  // those in which a cache skipped blocks.
   int64_t batches = 0, steps = 0, skipped_steps = 0;
 };
 

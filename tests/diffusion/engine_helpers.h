@@ -21,8 +21,8 @@ inline const Pipeline& emoji(Dtype dtype) {
   return loaded.at(dtype);
 }
 
-// Every cache, predictor and mask, with guidance and several pictures here and there. Thresholds are high enough that
-// short runs skip.
+// Every cache, predictor and mask, with guidance, several pictures and a picture to start from here and there.
+// Thresholds are high enough that short runs skip.
 inline constexpr uint64_t kKinds = 11;
 inline Request request_of_kind(uint64_t kind, int64_t steps) {
   static const char* const prompts[] = {"rocket", "panda face on a pink background", "red heart", "green apple"};
@@ -48,6 +48,11 @@ inline Request request_of_kind(uint64_t kind, int64_t steps) {
   r.steps = steps;
   r.text_length = 32;
   if (kind == 3 || kind == 4 || kind == 8 || kind == 10) r.negative_prompt = "blurry", r.true_cfg_scale = 2.5;
+  if (kind == 6) {  // starts from a picture, a few steps later
+    r.image.emplace(64, 64);
+    for (size_t i = 0; i < r.image->rgb.size(); ++i) r.image->rgb[i] = static_cast<uint8_t>(i * 7 % 251);
+    r.strength = 0.8;
+  }
   if (kind == 2 || kind == 7) r.images_per_prompt = 2;
   if (*caches[kind]) r.cache = or_throw(parse_cache_config(or_throw(Json::parse(caches[kind]))));
   return r;

@@ -3,28 +3,12 @@
 
 #include <algorithm>
 #include <bit>
-#include <new>
 
 #include "llm/engine_state.h"
+#include "tensor/survive.h"
 
 namespace cairn::llm {
 namespace {
-
-// The one place where what a step meets stops being an exception: it fails the requests of that step.
-template <class F>
-Result<void> survived(F&& f) {
-  try {
-    return caught(f);
-  } catch (const std::bad_alloc&) {
-    return failure(Code::kExhausted, "out of memory: send shorter requests, or fewer at once");
-  } catch (const std::exception& e) {
-    if (const auto tensors = tensor_error(e))
-      return tensors->out_of_memory
-                 ? failure(Code::kExhausted, "out of memory: send shorter requests, or fewer at once")
-                 : failure(Code::kInternal, "tensor library: " + tensors->what);
-    return failure(Code::kInternal, fmt::format("a defect of cairn, please report it: {}", e.what()));
-  }
-}
 
 constexpr int64_t kScoredAtOnce = 64;  // positions of a prompt whose logits are held at once
 constexpr size_t kLookedBack = 16384;  // tokens in which a repetition is looked for

@@ -67,8 +67,9 @@ export async function call(path, { body, signal, quiet = false } = {}) {
   }
 }
 
-// The server-sent events of a response, as {event, data}, up to the end or "[DONE]". An `error` member is thrown.
-export async function* events(response) {
+// The server-sent events of a response, as {event, data}. An `error` member is thrown, and so is an end without the
+// "[DONE]" of language routes; those of pictures just end, and know by their pictures whether they are complete.
+export async function* events(response, wantsDone = true) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "", event = "", data = [], done = false;
   try {
@@ -100,7 +101,7 @@ export async function* events(response) {
   } finally {
     reader.cancel().catch(() => {});
   }
-  if (!done) throw new CallError("The answer ended before it was complete.", 0);
+  if (wantsDone && !done) throw new CallError("The answer ended before it was complete.", 0);
 }
 
 // The server's models, in two lists.

@@ -191,7 +191,7 @@ export const chat = {
     const about = () => {
       const card = list.find((m) => m.id === model.value);
       byId("welcome-model").textContent = card
-        ? `${card.id}, with a context of ${card.max_model_len.toLocaleString("en")} tokens`
+        ? `${card.id}, with a context of ${Number(card.max_model_len).toLocaleString("en")} tokens`
         : "This server has no language model.";
       if (card) form.elements.max_tokens.max = card.max_model_len;
     };

@@ -8,8 +8,8 @@ export function statsLine(stats) {
   if (stats.rate) parts.push(`${short(stats.rate)} tokens/s`);
   if (stats.ttft !== undefined) parts.push(`first token ${duration(stats.ttft)}`);
   if (stats.tokens) parts.push(plural(stats.tokens, "token"));
-  if (stats.cached) parts.push(`${short(stats.cached)} of ${short(stats.prompt)} prompt tokens from cache`);
-  else if (stats.prompt) parts.push(`${short(stats.prompt)} prompt`);
+  if (stats.cached) parts.push(`prompt ${short(stats.prompt)}, ${short(stats.cached)} cached`);
+  else if (stats.prompt) parts.push(`prompt ${short(stats.prompt)}`);
   if (stats.finish === "length") parts.push("cut at max tokens");
   if (stats.stopped) parts.push("stopped");
   return parts.join(" · ");

@@ -11,7 +11,7 @@ export function el(tag, props = {}, ...children) {
     else if (["value", "checked", "disabled", "hidden"].includes(name)) node[name] = value;
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 
@@ -56,9 +56,10 @@ export function say(text, shown = false) {
   if (!shown) return;
   const toast = byId("toast");
   toast.textContent = text;
-  toast.classList.add("shown");
+  toast.hidePopover();
+  toast.showPopover();  // shown anew, it stands above a dialog that is open
   clearTimeout(say.timer);
-  say.timer = setTimeout(() => toast.classList.remove("shown"), 2200);
+  say.timer = setTimeout(() => toast.hidePopover(), 2200);
 }
 
 export async function copy(text, what = "Copied") {
@@ -67,7 +68,7 @@ export async function copy(text, what = "Copied") {
   } catch {
     // No clipboard outside of secure contexts (http on another host than localhost): the old way.
     const area = el("textarea", { value: text, class: "off-screen", "aria-hidden": "true" });
-    document.body.append(area);
+    (document.querySelector("dialog[open]") ?? document.body).append(area);
     area.select();
     const done = document.execCommand("copy");
     area.remove();

@@ -92,11 +92,13 @@ export class Card {
     this.foot.replaceChildren(...this.buttons());
   }
 
-  fail(message) {
+  // `stopped`: as the user wished, which is no error.
+  fail(message, stopped) {
     this.node.classList.remove("making");
     this.node.setAttribute("aria-busy", "false");
     this.count.remove();
-    this.facts.replaceWith(el("p", { class: "error", role: "alert" }, message));
+    if (stopped) this.facts.textContent = message;
+    else this.facts.replaceWith(el("p", { class: "error", role: "alert" }, message));
     this.foot.replaceChildren(
       iconButton("again", "Put the settings back", () => this.actions.reuse(this)),
       iconButton("close", "Remove", () => this.remove()));
@@ -104,6 +106,8 @@ export class Card {
 
   remove() {
     if (this.image.src) URL.revokeObjectURL(this.image.src);
+    const near = this.node.nextElementSibling ?? this.node.previousElementSibling;
+    if (this.node.contains(document.activeElement)) (near?.querySelector("button") ?? byId("p-prompt")).focus();
     this.node.remove();
     this.actions.removed(this);
   }
@@ -112,10 +116,12 @@ export class Card {
   factList() {
     const { body } = this.request, steps = this.steps.node.childElementCount, out = [];
     if (this.seconds !== undefined) out.push(["Time", duration(this.seconds)]);
-    if (steps) out.push(["Steps", this.steps.cached ? `${steps} steps, ${this.steps.cached} cached` : `${steps} steps`]);
+    const cached = this.steps.cached ? `, ${this.steps.cached} cached` : "";
+    if (steps) out.push(["Steps", `${steps} steps${cached}`]);
     out.push(["Size", body.size.replace("x", "×")]);
     if (this.seed !== undefined) out.push(["Seed", `seed ${this.seed}`]);
     if (body.guidance_scale !== undefined) out.push(["Guidance", String(body.guidance_scale)]);
+    if (body.true_cfg_scale !== undefined) out.push(["True CFG", String(body.true_cfg_scale)]);
     if (body.strength !== undefined) out.push(["Strength", String(body.strength)]);
     if (this.cache?.tag) out.push(["Cache", this.cache.tag]);
     out.push(["Model", body.model]);
@@ -132,7 +138,8 @@ export class Card {
   }
 
   fileName() {
-    const words = this.request.body.prompt.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 40);
+    const words = this.request.body.prompt.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 40)
+      .replace(/^-|-$/g, "");
     const ending = { "image/jpeg": "jpg", "image/webp": "webp" }[this.blob.type] ?? "png";
     return `${words || "picture"}${this.seed === undefined ? "" : `-${this.seed}`}.${ending}`;
   }
@@ -166,7 +173,8 @@ function show(card) {
   image.style.width = `${Math.min(Math.max(width * Math.max(1, Math.floor(512 / width)), 256), 1024)}px`;
   dialog.replaceChildren(
     el("div", { class: "row viewer-head" },
-       iconButton("left", "The one before (←)", () => step(-1)), iconButton("right", "The next one (→)", () => step(1)),
+       iconButton("left", "The one before (←)", () => step(-1)),
+       iconButton("right", "The next one (→)", () => step(1)),
        el("span", { class: "spacer" }),
        iconButton("copy", "Copy the prompt", () => copy(card.request.body.prompt, "Prompt copied")),
        ...card.buttons().slice(0, 2).map((button) => {

@@ -19,6 +19,8 @@ export function parseMetrics(text) {
 }
 
 const sum = (list) => list?.reduce((total, { value }) => total + value, 0);
+// Of several families, of which any may be missing.
+const sums = (...lists) => sum(lists.some(Boolean) ? lists.flatMap((list) => list ?? []) : undefined);
 const most = (list) => list && Math.max(...list.map(({ value }) => value));
 const labelled = (list, name, value) => list?.filter(({ labels }) => labels[name] === value);
 
@@ -29,8 +31,8 @@ function curve(points) {
   svg.setAttribute("viewBox", `0 0 ${kHistory - 1} 10`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("aria-hidden", "true");
-  const top = Math.max(...points, 1), from = kHistory - points.length;
-  line.setAttribute("points", points.map((v, i) => `${from + i},${(9.5 - 9 * v / top).toFixed(2)}`).join(" "));
+  const top = Math.max(...points, 1);
+  line.setAttribute("points", points.map((v, i) => `${i},${(9.5 - 9 * v / top).toFixed(2)}`).join(" "));
   svg.append(line);
   return svg;
 }
@@ -42,7 +44,7 @@ function meter(share) {
 }
 
 let before = null;  // {at, tokens, prompt, steps}
-const history = [];
+const history = Array(kHistory).fill(0);
 
 // One number of the strip.
 const item = (label, value, extra, title = label) =>
@@ -55,17 +57,19 @@ function draw(metrics) {
   const rate = (name) => before?.[name] === undefined || now[name] === undefined ? undefined
     : Math.max(0, (now[name] - before[name]) * 1000 / (now.at - before.at));
   const items = [];
-  const running = sum(metrics["sglang:num_running_reqs"]), queue = sum(metrics["sglang:num_queue_reqs"]);
+  const running = sums(metrics["sglang:num_running_reqs"], metrics["cairn:num_running_images"]);
+  const queue = sums(metrics["sglang:num_queue_reqs"], metrics["cairn:num_queue_images"]);
   if (running !== undefined) items.push(item("running", short(running)));
   if (queue !== undefined) items.push(item("queue", short(queue)));
   const speed = rate("tokens") ?? sum(metrics["sglang:gen_throughput"]);
   if (speed !== undefined) {
     history.push(speed);
-    if (history.length > kHistory) history.shift();
+    history.shift();
     items.push(item("tokens/s", short(Math.round(speed)), curve(history), "tokens written a second"));
   }
   const prompt = rate("prompt");
-  if (prompt !== undefined) items.push(item("prompt/s", short(Math.round(prompt)), null, "prompt tokens read a second"));
+  if (prompt !== undefined)
+    items.push(item("prompt/s", short(Math.round(prompt)), null, "prompt tokens read a second"));
   const used = most(metrics["sglang:token_usage"]), hits = most(metrics["sglang:cache_hit_rate"]);
   if (used !== undefined) items.push(item("KV cache", `${(100 * used).toFixed(0)}%`, meter(used), "KV cache in use"));
   if (hits !== undefined)

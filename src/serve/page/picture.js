@@ -49,7 +49,7 @@ async function receive(request, cards, signal) {
   const response = request.file
     ? await call("/v1/images/edits", { body: formData(request), signal })
     : await call("/v1/images/generations", { body: request.body, signal });
-  for await (const { event, data } of events(response)) {
+  for await (const { event, data } of events(response, false)) {
     const kind = (event || data.type || "").split(".")[1];
     const card = cards[data.index ?? 0];
     if (!card) continue;
@@ -72,14 +72,15 @@ async function generate() {
   busy(true);
   // On a phone the results stand below the form.
   cards[0].node.scrollIntoView({ block: "nearest", behavior: "smooth" });
-  let fault = "The server sent no picture.";
+  let fault = "The server sent no picture.", stopped = false;
   try {
     await receive(request, cards, controller.signal);
   } catch (error) {
-    fault = error.name === "AbortError" ? "Stopped." : error.message;
+    stopped = error.name === "AbortError";
+    fault = stopped ? "Stopped." : error.message;
   }
   const left = cards.filter((card) => !card.done);
-  for (const card of left) card.fail(fault);
+  for (const card of left) card.fail(fault, stopped);
   say(left.length ? fault : `${plural(cards.length, "picture")} of ${request.body.prompt}: done`);
   running = null;
   busy(false);

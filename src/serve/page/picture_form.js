@@ -2,7 +2,7 @@
 import { byId, el, grow, load, options, save } from "./dom.js";
 
 const kKept = ["prompt", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "n", "cache",
-               "previews", "options"];
+               "previews", "options", "negative_prompt", "true_cfg_scale"];
 const kCustom = "custom…";
 const kIdeas = ["rocket", "panda face on a pink background", "pizza on a teal background", "owl"];
 
@@ -61,7 +61,8 @@ export function readForm() {
   if (!form.reportValidity()) return null;
   const body = { model: fields.model.value, prompt: fields.prompt.value.trim(), n: Number(fields.n.value),
                  size: `${fields.width.value}x${fields.height.value}` };
-  numbers(["num_inference_steps", "guidance_scale", "seed"], body);
+  numbers(["num_inference_steps", "guidance_scale", "true_cfg_scale", "seed"], body);
+  if (fields.negative_prompt.value.trim()) body.negative_prompt = fields.negative_prompt.value.trim();
   body.cache = fields.cache.value === kCustom ? JSON.parse(fields.options.value || "{}") : fields.cache.value;
   const file = fields.image.files[0] ?? null;
   if (file && fields.strength.value !== "") body.strength = Number(fields.strength.value);
@@ -76,7 +77,7 @@ export function fillForm(body, seed) {
   const preset = typeof body.cache === "string";
   if (!preset) values.options = JSON.stringify(body.cache);
   for (const name of ["prompt", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "n",
-                      "options", "strength"])
+                      "options", "strength", "negative_prompt", "true_cfg_scale"])
     fields[name].value = values[name] ?? "";
   fields.cache.value = preset ? body.cache : kCustom;
   showOptions();
@@ -108,6 +109,7 @@ export function startForm(generate) {
   const kept = load("picture", {});
   for (const name of kKept)
     if (kept[name] !== undefined && !["model", "cache"].includes(name)) fields[name].value = kept[name];
+  byId("p-more").open = Boolean(kept.negative_prompt || kept.true_cfg_scale);
   byId("picture-ideas").append(...kIdeas.map((text) =>
     el("button", { type: "button", class: "chip", onclick: () => {
       fields.prompt.value = text;

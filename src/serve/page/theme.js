@@ -1,4 +1,4 @@
-// Runs before the first paint, so that a chosen theme does not flash. What is chosen is kept; "auto" follows the system.
+// Runs before the first paint, so that a chosen theme does not flash. Without a choice the system's holds.
 (() => {
   let chosen = null;
   try {

@@ -12,13 +12,10 @@ import argparse
 import os
 import shutil
 import sys
-import time
 import traceback
 
+from browser_session import PHONE, SLOW, WIDE, Session, expect
 from playwright.sync_api import sync_playwright
-
-WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-SLOW = 60_000  # milliseconds for an answer of a model
 
 CHECKS = []
 
@@ -29,65 +26,6 @@ def check(needs=None):
         CHECKS.append((function, needs))
         return function
     return add
-
-
-def expect(condition, what):
-    if not condition:
-        raise AssertionError(what)
-
-
-class Session:
-    """A browser context with one page of the server, and what went wrong in it."""
-
-    def __init__(self, browser, args, viewport=None, **more):
-        self.url, self.shots, self.faults, self.requested = args.url.rstrip("/"), args.shots, [], []
-        self.context = browser.new_context(viewport=viewport or WIDE, **more)
-        self.page = self.context.new_page()
-        self.page.on("console", lambda m: self.faults.append(m.text) if m.type in ("error", "warning") else None)
-        self.page.on("pageerror", lambda e: self.faults.append(str(e)))
-        self.page.on("request", lambda r: self.requested.append(r.url))
-        if args.key:
-            self.page.add_init_script(f"sessionStorage.setItem('cairn.key', {args.key!r})")
-        self.page.goto(self.url + "/")
-        self.until("document.querySelector('#chat-model').options.length +"
-                   " document.querySelector('#p-model').options.length")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.context.close()
-
-    def shot(self, name):
-        if self.shots:
-            self.page.wait_for_timeout(250)
-            self.page.screenshot(path=os.path.join(self.shots, name + ".png"))
-
-    def until(self, condition):
-        """Waits for a JavaScript expression; Playwright's own way evaluates in the page, which its policy forbids."""
-        end = time.monotonic() + SLOW / 1000
-        while not self.page.evaluate(condition):
-            expect(time.monotonic() < end, f"in time: {condition}")
-            self.page.wait_for_timeout(20)
-
-    def made(self, count):
-        """Waits until so many pictures are done, or have failed."""
-        self.until(f"document.querySelectorAll('.card:not(.making)').length === {count}")
-
-    def to(self, tab):
-        self.page.click(f"#tab-{tab}")
-
-    def say(self, text, key="Enter"):
-        self.page.fill("#say", text)
-        self.page.press("#say", key)
-
-    def answered(self):
-        """Waits for the end of the answer and returns its text."""
-        self.page.wait_for_selector(".message.assistant .actions", timeout=SLOW)
-        return self.page.inner_text(".message.assistant:last-child .body")
-
-    def focused(self):
-        return self.page.evaluate("document.activeElement.id")
 
 
 @check()
@@ -112,10 +50,12 @@ def an_answer_streams(open_page):
             if (body && body.textContent) window.seen.add(body.textContent.length);
           }).observe(document.querySelector("#messages"), {childList: true, subtree: true, characterData: true});
         }""")
-        s.say("Tell me a short story about a lighthouse.")
+        s.page.click("#settings-button")
+        s.page.fill("#s-temperature", "0")
+        s.say("Tell me a long story about a fox and a bird.")
         text = s.answered()
         expect(len(text.strip()) > 0, "there is an answer")
-        expect(s.page.evaluate("window.seen.size") >= 3, "the answer grew as it came")
+        expect(s.page.evaluate("window.seen.size") >= 2, "the answer grew as it came")
         stats = s.page.inner_text(".message.assistant .stats")
         expect("tokens/s" in stats and "first token" in stats, f"speed and first token are shown: {stats!r}")
         expect(not s.faults, f"the console is silent: {s.faults}")
@@ -143,11 +83,12 @@ def keys_send_break_lines_edit_and_stop(open_page):
         s.page.keyboard.press("Enter")
         s.answered()
         expect(s.page.inner_text(".message.user .bubble") == "What is 3 + 4?", "the edited message replaces the old")
-        s.page.fill("#say", "Tell me a very long story about the sea.")
-        s.page.keyboard.press("Enter")
+        s.hold("/v1/chat/completions")
+        s.say("Tell me a very long story about the sea.")
+        s.page.wait_for_selector("#stop:not([hidden])")
         s.page.keyboard.press("Escape")
-        s.page.wait_for_selector("#send:not([hidden])", timeout=SLOW)
-        expect(s.page.locator(".message.assistant").count() == 2, "Esc ends the answer")
+        s.page.wait_for_selector("#send:not([hidden])")
+        expect("stopped" in s.page.inner_text(".message.assistant:last-child .stats"), "Esc ends the answer")
 
 
 @check("language")
@@ -199,7 +140,8 @@ def a_picture_is_made_step_by_step(open_page):
           window.most = 0;
           new MutationObserver(() => {
             if (document.querySelector(".card.making"))
-              window.most = Math.max(window.most, document.querySelectorAll(".card .cell:is(.computed, .cached)").length);
+              window.most = Math.max(window.most,
+                                     document.querySelectorAll(".card .cell:is(.computed, .cached)").length);
           }).observe(document.querySelector("#gallery"), {subtree: true, attributes: true, childList: true});
         }""")
         s.page.fill("#p-prompt", "rocket")
@@ -210,7 +152,8 @@ def a_picture_is_made_step_by_step(open_page):
         expect(s.page.locator(".card .error").count() == 0, s.page.inner_text(".card"))
         expect(s.page.evaluate("window.most") >= 6, "cells appear while the picture is made")
         expect(s.page.locator(".card .cell:is(.computed, .cached)").count() == 12, "there is a cell a step")
-        expect(s.page.evaluate("document.querySelector('.card img').naturalWidth") == int(s.page.input_value("#p-width")),
+        width = s.page.evaluate("document.querySelector('.card img').naturalWidth")
+        expect(width == int(s.page.input_value("#p-width")),
                "the picture has the width that was asked for")
         expect("seed 7" in s.page.inner_text(".card .facts"), s.page.inner_text(".card .facts"))
         with s.page.expect_download() as download:
@@ -239,8 +182,15 @@ def several_pictures_and_their_settings_again(open_page):
         expect(s.page.locator(".card .error").count() == 0, s.page.inner_text("#gallery"))
         s.page.fill("#p-prompt", "something else")
         s.page.click(".card:last-child [aria-label='Use these settings again']")
-        expect(s.page.input_value("#p-prompt") == "owl" and s.page.input_value("#p-steps") == "8", "the settings return")
-        expect(s.page.input_value("#p-seed") != "", "with the seed of the picture")
+        expect(s.page.input_value("#p-prompt") == "owl", "the prompt returns")
+        expect(s.page.input_value("#p-steps") == "8", "with the settings")
+        expect(s.page.input_value("#p-seed") != "", "and the seed of the picture")
+        s.hold("/v1/images/generations")
+        s.page.click("#make")
+        s.page.wait_for_selector("#make-stop:not([hidden])")
+        s.page.keyboard.press("Escape")
+        s.made(4)
+        expect("Stopped" in s.page.inner_text(".card:first-child"), "Esc ends the making")
 
 
 @check("image")
@@ -290,6 +240,94 @@ def light_dark_wide_and_narrow(open_page):
                 s.page.reload()
                 expect(s.page.evaluate("getComputedStyle(document.body).backgroundColor") == chosen,
                        "the choice survives a reload")
+
+
+@check()
+def what_models_write_is_shown_and_never_run(open_page):
+    with open_page() as s:
+        shown = s.page.evaluate("""async () => {
+          const { markdown } = await import("/page/markdown.js");
+          const show = (text) => {
+            const box = document.createElement("div");
+            box.append(...markdown(text));
+            return box;
+          };
+          const hostile = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) [b](https://example.org/) `<b>`";
+          const box = show(hostile);
+          const list = show("1. one\\n2. two\\n   - in two\\n\\n**bold** and *it*, a_b_c\\n\\n" +
+                            "```py\\nx = 1\\n```");
+          const began = performance.now();
+          show("*_`[".repeat(4000));
+          show("> ".repeat(2000) + "deep");
+          show("- a\\n".repeat(2000));
+          return {tags: [...box.querySelectorAll("*")].map((e) => e.tagName.toLowerCase()).join(" "),
+                  text: box.textContent, links: [...box.querySelectorAll("a")].map((a) => a.href).join(" "),
+                  nested: list.querySelector("ol > li:nth-child(2) > ul > li")?.textContent,
+                  strong: list.querySelector("strong")?.textContent, em: list.querySelector("em")?.textContent,
+                  whole: list.textContent, code: list.querySelector("pre code")?.textContent,
+                  seconds: (performance.now() - began) / 1000};
+        }""")
+        expect(shown["tags"] == "p a code", f"only these elements: {shown['tags']}")
+        expect("<img src=x onerror=alert(1)>" in shown["text"], "markup is shown as text")
+        expect(shown["links"] == "https://example.org/", f"only links to sites are links: {shown['links']}")
+        expect(shown["nested"] == "in two" and shown["strong"] == "bold" and shown["em"] == "it", str(shown))
+        expect("a_b_c" in shown["whole"] and shown["code"] == "x = 1", str(shown))
+        expect(shown["seconds"] < 5, f"hostile text takes {shown['seconds']:.1f} s")
+
+
+@check()
+def events_survive_any_cut_of_the_stream(open_page):
+    with open_page() as s:
+        result = s.page.evaluate("""async () => {
+          const { events } = await import("/page/api.js");
+          const bytes = new TextEncoder().encode(
+            'event: a\\r\\ndata: {"x":"é"}\\r\\n\\r\\n: a comment\\ndata:{"y":\\ndata: 2}\\n\\ndata: [DONE]\\n\\n');
+          const seen = new Set();
+          const read = async (pieces, wantsDone) => {
+            const stream = new ReadableStream({start(c) { pieces.forEach((p) => c.enqueue(p)); c.close(); }});
+            const out = [];
+            for await (const event of events(new Response(stream), wantsDone)) out.push(event);
+            return JSON.stringify(out);
+          };
+          for (let at = 1; at < bytes.length; ++at) seen.add(await read([bytes.slice(0, at), bytes.slice(at)]));
+          const cut = bytes.slice(0, bytes.length - 14);
+          const fault = await read([cut]).catch((error) => error.message);
+          const failed = await read([new TextEncoder().encode('data: {"error":{"message":"no"}}\\n\\n')])
+            .catch((error) => error.message);
+          return {seen: [...seen], fault, lenient: await read([cut], false), failed};
+        }""")
+        whole = '[{"event":"a","data":{"x":"é"}},{"event":"","data":{"y":2}}]'
+        expect(result["seen"] == [whole], f"the same events wherever it is cut: {result['seen']}")
+        expect("before it was complete" in result["fault"], f"half a stream is an error: {result['fault']}")
+        expect(result["lenient"] == whole, "except where none is wanted")
+        expect(result["failed"] == "no", f"an error among the events is thrown: {result['failed']}")
+
+
+@check()
+def a_key_is_asked_for_once_and_sent(open_page):
+    with open_page() as s:
+        sent = []
+
+        def guarded(route):
+            sent.append(route.request.headers.get("authorization"))
+            if sent[-1] == f"Bearer {s.key}":
+                route.continue_()
+            else:
+                route.fulfill(status=401, json={"error": {"message": "a key, please"}})
+
+        s.page.route("**/v1/models", guarded)
+        s.page.evaluate("sessionStorage.clear()")
+        s.page.goto(s.url + "/?again")
+        s.page.wait_for_selector("#key-dialog[open]")
+        expect("a key, please" in s.page.inner_text("#key-dialog"), "the dialog says why")
+        s.page.keyboard.press("Escape")
+        s.page.wait_for_timeout(4000)
+        expect(not s.page.is_visible("#key-dialog"), "who declines is left in peace")
+        s.page.click("#key-button")
+        s.page.fill("#key-field", s.key)
+        s.page.keyboard.press("Enter")
+        s.until("document.querySelector('#offline').hidden")
+        expect(sent[-1] == f"Bearer {s.key}", f"the key is sent: {sent}")
 
 
 def kinds_of_models(browser, args):

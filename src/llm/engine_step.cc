@@ -207,10 +207,12 @@ void EngineState::step() {
     return;
   }
   StepResult result;
-  const auto ran = survived([&] {
-    const Inference no_gradients;
-    run_step(plan, result);
-  });
+  const auto ran = survived(
+      [&] {
+        const Inference no_gradients;
+        run_step(plan, result);
+      },
+      "send shorter requests, or fewer at once");
   ++counted.steps;
   if (!ran) {
     std::vector<RequestId> ids;

@@ -24,7 +24,7 @@ class Session:
         self.page.on("pageerror", lambda e: self.faults.append(str(e)))
         self.page.on("request", lambda r: self.requested.append(r.url))
         if args.key:
-            self.page.add_init_script(f"sessionStorage.setItem('cairn.key', {args.key!r})")
+            self.page.add_init_script(f"location.search || sessionStorage.setItem('cairn.key', {args.key!r})")
         self.page.goto(self.url + "/")
         self.until("document.querySelector('#chat-model').options.length +"
                    " document.querySelector('#p-model').options.length")

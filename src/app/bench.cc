@@ -12,7 +12,8 @@ Result<int> bench(const Arguments& args) {
   };
   constexpr Subject kSubjects[] = {{"dit", "a diffusion transformer's parts", bench_dit},
                                    {"offline", "a language model's engine, many requests at once", bench_offline},
-                                   {"one-batch", "a language model's bare speed", bench_one_batch}};
+                                   {"one-batch", "a language model's bare speed", bench_one_batch},
+                                   {"serving", "a server, over HTTP", bench_serving}};
   const std::string subject = args.empty() ? "" : args[0];
   std::vector<std::string> names, lines;
   for (const Subject& s : kSubjects) {

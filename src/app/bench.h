@@ -7,5 +7,6 @@ namespace cairn::app {
 Result<int> bench_dit(const Arguments& args);
 Result<int> bench_offline(const Arguments& args);
 Result<int> bench_one_batch(const Arguments& args);
+Result<int> bench_serving(const Arguments& args);
 
 }  // namespace cairn::app

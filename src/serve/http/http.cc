@@ -188,6 +188,55 @@ Parsed<HttpRequest> RequestParser::request() const {
   return out;
 }
 
+struct ResponseParser::State {
+  beast::http::response_parser<beast::http::string_body> parser;
+  HttpLimits limits;
+};
+
+ResponseParser::ResponseParser(const HttpLimits& limits, bool to_head) : state_(std::make_unique<State>()) {
+  state_->limits = limits;
+  state_->parser.header_limit(static_cast<uint32_t>(limits.header_bytes));
+  state_->parser.body_limit(limits.body_bytes);
+  state_->parser.skip(to_head);
+  state_->parser.eager(true);
+}
+ResponseParser::~ResponseParser() = default;
+
+Result<void> ResponseParser::put(std::string& bytes) {
+  auto& parser = state_->parser;
+  if (bytes.empty() || parser.is_done()) return {};
+  boost::system::error_code e;
+  bytes.erase(0, parser.put(boost::asio::const_buffer(bytes.data(), bytes.size()), e));
+  const bool more = e == beast::http::error::need_more;
+  if (e && !more) return failure(Code::kUnavailable, "the server sent no proper HTTP answer: " + e.message());
+  if (more && bytes.size() > state_->limits.header_bytes)
+    return failure(Code::kUnavailable, "the server sent a chunk with an endless first line");
+  return {};
+}
+
+Result<void> ResponseParser::put_end() {
+  boost::system::error_code e;
+  // Before the first byte put_eof() may not be called.
+  if (state_->parser.got_some() && !state_->parser.is_done()) state_->parser.put_eof(e);
+  if (e || !state_->parser.is_done())
+    return failure(Code::kUnavailable, "the server closed the connection before the end of its answer");
+  return {};
+}
+
+bool ResponseParser::header_done() const { return state_->parser.is_header_done(); }
+bool ResponseParser::done() const { return state_->parser.is_done(); }
+bool ResponseParser::keep_alive() const { return state_->parser.keep_alive(); }
+int ResponseParser::status() const { return static_cast<int>(state_->parser.get().result_int()); }
+std::string ResponseParser::take_body() { return std::exchange(state_->parser.get().body(), {}); }
+
+Headers ResponseParser::headers() const {
+  Headers out;
+  for (const auto& field : state_->parser.get())
+    out.emplace_back(lower_ascii(std::string_view(field.name_string().data(), field.name_string().size())),
+                     std::string(field.value()));
+  return out;
+}
+
 std::string response_head(int status, const Headers& headers) {
   const std::time_t now = std::time(nullptr);
   std::tm utc{};

@@ -79,6 +79,29 @@ class RequestParser {
   std::unique_ptr<State> state_;
 };
 
+// Reads one answer of another server from bytes as they come, as RequestParser reads requests. The body is taken piece
+// by piece, so that a stream is read while it goes on.
+class ResponseParser {
+ public:
+  // `to_head`: the answer to a HEAD request, which has no body whatever it says.
+  explicit ResponseParser(const HttpLimits& limits, bool to_head = false);
+  ~ResponseParser();
+
+  Result<void> put(std::string& bytes);
+  Result<void> put_end();  // the server closed: an error when the answer was not whole by then
+
+  bool header_done() const;
+  bool done() const;
+  bool keep_alive() const;
+  int status() const;
+  Headers headers() const;  // names in lower case
+  std::string take_body();  // what came since the last call
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 // Status line and headers of an answer, up to and with the empty line. Line breaks in values are dropped.
 std::string response_head(int status, const Headers& headers);
 

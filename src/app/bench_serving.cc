@@ -51,8 +51,8 @@ struct ServingOptions {
 Result<serve::LoadOptions> load_options(const ServingOptions& o, int64_t seed) {
   serve::LoadOptions out;
   const bool v6 = o.host.find(':') != std::string::npos && !o.host.starts_with('[');
-  out.server = TRY(serve::parse_url(
-      o.base_url.empty() ? fmt::format(v6 ? "http://[{}]:{}" : "http://{}:{}", o.host, o.port) : o.base_url));
+  const std::string address = fmt::format("http://{}:{}", v6 ? "[" + o.host + "]" : o.host, o.port);
+  out.server = TRY(serve::parse_url(o.base_url.empty() ? address : o.base_url));
   // OpenAI's clients want the address with the /v1 that the routes here begin with.
   if (out.server.path.ends_with("/v1")) out.server.path.resize(out.server.path.size() - 3);
   out.backend = serve::backend_of(o.backend);

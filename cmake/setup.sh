@@ -4,7 +4,8 @@
 build_packages=(g++ cmake ninja-build ccache mold pkg-config nlohmann-json3-dev libyaml-cpp-dev libfmt-dev
   libexpected-dev libcli11-dev libutf8proc-dev libpcre2-dev libpng-dev libjpeg62-turbo-dev libwebp-dev
   libboost1.81-dev)
-test_packages=(python3 libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev clang-14 libclang-rt-14-dev)
+test_packages=(python3 libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev clang-14 libclang-rt-14-dev
+  chromium)
 oldest_torch=2.11 newest_torch=2.13 fetched_torch=2.13.0
 cpu_wheels=https://download.pytorch.org/whl/cpu
 

@@ -4,6 +4,7 @@
 Usage: clients_test.py CAIRN, with the packages openai and jsonschema at hand. Ends as googletest does.
 """
 
+import base64
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import jsonschema
 import openai
 
 MODEL = "cairn-tiny-lm"
+PICTURES = "cairn-emoji"
 KEY = "a key"
 
 
@@ -105,6 +107,27 @@ class Client(unittest.TestCase):
             model=MODEL, messages=ask("Hello"), tools=tools, temperature=1, max_tokens=200, seed=3,
             tool_choice={"type": "function", "function": {"name": "get_time"}})
         self.assertEqual(forced.choices[0].message.tool_calls[0].function.name, "get_time")
+
+    def test_embeddings(self):
+        answer = self.client.embeddings.create(model=MODEL, input=["a fox", "a bird", "a fox"])
+        a, b, c = (d.embedding for d in answer.data)
+        self.assertEqual(a, c)
+        self.assertNotEqual(a, b)
+        self.assertAlmostEqual(sum(x * x for x in a), 1, places=4)
+
+    def test_pictures(self):
+        made = self.client.images.generate(model=PICTURES, prompt="rocket", n=2, response_format="b64_json",
+                                           extra_body={"seed": 3, "num_inference_steps": 8, "cache": "fast"})
+        files = [base64.b64decode(d.b64_json) for d in made.data]
+        self.assertTrue(all(f.startswith(b"\x89PNG") for f in files) and files[0] != files[1])
+        edited = self.client.images.edit(model=PICTURES, image=("a.png", files[0]), prompt="owl",
+                                         extra_body={"strength": 0.8, "num_inference_steps": 8})
+        self.assertTrue(base64.b64decode(edited.data[0].b64_json).startswith(b"\x89PNG"))
+        kinds = [e.type for e in self.client.images.generate(model=PICTURES, prompt="rocket", stream=True, partial_images=1,
+                                                             extra_body={"seed": 3, "num_inference_steps": 8})]
+        self.assertEqual(kinds.count("image_generation.progress"), 8)
+        self.assertGreaterEqual(kinds.count("image_generation.partial_image"), 1)
+        self.assertEqual(kinds[-1], "image_generation.completed")
 
     def test_errors_have_their_classes(self):
         with self.assertRaises(openai.NotFoundError) as caught:

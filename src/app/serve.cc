@@ -124,7 +124,7 @@ class AccessLog {
 std::atomic<bool> terminated{false};
 
 Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::SchedulerConfig& scheduler,
-                        const llm::Speculation& speculation) {
+                        const llm::SpeculativeConfig& speculation) {
   const auto device = TRY(device::open(o.device));
   device::set_threads(o.threads);
   const Dtype dtype = device::compute_dtype(device, TRY(parse_dtype(o.dtype)));
@@ -135,7 +135,7 @@ Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Sched
   const auto add = [&](std::unique_ptr<llm::CausalLm> model, Named n) -> Result<void> {
     llm::Engine::Options e;
     e.scheduler = scheduler;
-    e.speculation = speculation;
+    e.speculative = speculation;
     e.block_size = o.page_size;
     e.blocks = (o.max_total_tokens + o.page_size - 1) / o.page_size;
     e.mem_fraction_static = o.mem_fraction_static / languages;
@@ -167,7 +167,7 @@ Result<int> serve(const Arguments& args) {
   ServeOptions o;
   HttpOptions http;
   llm::SchedulerConfig scheduler;
-  llm::Speculation speculation;
+  llm::SpeculativeConfig speculation;
   scheduler.context_length = 131072;
   flags.add("Models", o);
   flags.add("HTTP", http);

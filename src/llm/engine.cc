@@ -56,16 +56,19 @@ void EngineState::begin(Order order) {
                               .layout = fmt::format("{} {}", dtype_name(model->dtype()), options.block_size),
                               .adapter = stretched ? "stretched" : "",
                               .salt = g.salt};
+  const int64_t scored = g.logprob_start.value_or(-1) < 0 ? -1 : std::max(*g.logprob_start - 1, int64_t{0});
+  std::optional<int64_t> recompute_from;
+  if (scored >= 0) recompute_from = scored;
+  if (g.embed == Pooling::kMean) recompute_from = 0;
+  // Of the last position only, which no cache is asked for.
+  const int64_t pooled = g.embed == Pooling::kNone   ? -1
+                         : g.embed == Pooling::kMean ? 0
+                                                     : static_cast<int64_t>(g.prompt.size()) - 1;
   Sampler sampler(g.sampling, g.prompt, options.ends, options.random_seed + order.number);
-  std::optional<int64_t> from;  // where the prompt is read from, whatever is cached of it
-  if (g.embed == Generate::Embed::kMean) from = 0;
-  if (g.logprob_start) from = std::max<int64_t>(*g.logprob_start - 1, 0);
-  std::vector<int32_t> prompt;
-  if (from || g.embed != Generate::Embed::kNone) prompt = g.prompt;
   auto id = scheduler.submit({.prompt = std::move(g.prompt),
                               .max_new_tokens = g.sampling.max_new_tokens,
                               .priority = g.priority,
-                              .recompute_from = from,
+                              .recompute_from = recompute_from,
                               .identity = identity.hash()});
   if (!id) return order.sink->failed(id.error());
   numbers[order.number] = *id;
@@ -74,8 +77,8 @@ void EngineState::begin(Order order) {
                                                 .request = std::move(g),
                                                 .sampler = std::move(sampler),
                                                 .stretched = stretched,
-                                                .prompt = std::move(prompt),
-                                                .read = from.value_or(0)});
+                                                .scored = scored,
+                                                .pooled = pooled});
   Answer& a = made.first->second;
   if (a.request.grammar_after) return;
   if (const auto ok = a.constrain(model->vocabulary()); !ok) fail(*id, ok.error());
@@ -85,7 +88,7 @@ void EngineState::publish() {
   const std::lock_guard lock(mutex);
   stats = counted;
   stats.running = scheduler.running(), stats.waiting = scheduler.waiting();
-  stats.blocks = pool.size(), stats.free_blocks = pool.free(), stats.cached_blocks = scheduler.tree().blocks();
+  stats.blocks = blocks.size(), stats.free_blocks = blocks.free(), stats.cached_blocks = scheduler.tree().blocks();
   stats.finished = scheduler.stats().finished, stats.retractions = scheduler.stats().retractions;
 }
 
@@ -110,10 +113,12 @@ void EngineState::loop() {
 
 Result<std::unique_ptr<Engine>> Engine::start(std::shared_ptr<const CausalLm> model, Options options) {
   return caught([&] {
-    if (options.speculation.max_match < options.speculation.min_match)
-      throw Failure(Error{Code::kInvalidArgument, "speculative decoding looks for fewer tokens than must repeat"});
-    if (options.speculation.algorithm != "none") options.scheduler.draft_tokens = options.speculation.draft_tokens;
     options.scheduler.context_length = std::min(options.scheduler.context_length, model->max_positions());
+    if (options.speculative.min_match > options.speculative.max_match)
+      throw Failure(Error{Code::kInvalidArgument,
+                          "speculative_ngram_min_match_window_size is above speculative_ngram_max_match_window_size"});
+    options.speculative = or_throw(read<SpeculativeConfig>(write(options.speculative), "speculative"));
+    options.scheduler.draft_tokens = options.speculative.drafts();
     const KvShape shape = model->kv_shape();
     const int64_t bytes = KvCache::bytes_per_block(shape, options.block_size, model->dtype());
     int64_t blocks = options.blocks;
@@ -148,16 +153,17 @@ Result<Engine::Ticket> Engine::submit(Generate request, std::shared_ptr<Sink> si
   for (const int32_t token : request.prompt)
     if (token < 0 || token >= vocabulary)
       return invalid(fmt::format("token id {} is outside the model's vocabulary of {}", token, vocabulary));
+  for (const int32_t token : request.token_ids_logprob)
+    if (token < 0 || token >= vocabulary)
+      return invalid(fmt::format("token_ids_logprob: token {} is outside the vocabulary of {}", token, vocabulary));
   const auto length = static_cast<int64_t>(request.prompt.size());
+  if (request.logprob_start && (*request.logprob_start < -1 || *request.logprob_start > length))
+    return invalid(fmt::format("logprob_start is {} in a prompt of {} tokens: give a position of it, or -1 for none",
+                               *request.logprob_start, length));
   const int64_t room = context_length() - length;
-  if (room < 0 || (room == 0 && request.sampling.max_new_tokens > 0))
+  if (room < std::min(request.sampling.max_new_tokens, int64_t{1}))
     return invalid(
         fmt::format("the prompt has {} tokens and the context holds {}: shorten it", length, context_length()));
-  if (request.logprob_start && (*request.logprob_start < 0 || *request.logprob_start >= length))
-    return invalid(fmt::format("log probabilities are asked for from position {} of a prompt of {} tokens",
-                               *request.logprob_start, length));
-  if (request.logprob_start && request.embed != Generate::Embed::kNone)
-    return invalid("a request is for an embedding or for log probabilities of its prompt, not both");
   request.sampling.max_new_tokens = std::min(request.sampling.max_new_tokens, room);
   Ticket ticket;
   {

@@ -8,11 +8,15 @@
 #include <vector>
 
 #include "llm/causal_lm.h"
+#include "llm/ngram.h"
 #include "llm/plan/config.h"
 #include "llm/sampling.h"
 #include "text/grammar/grammar.h"
 
 namespace cairn::llm {
+
+// Which hidden state stands for a prompt, after the final norm: the mean over its tokens, or that of its last one.
+enum class Pooling { kNone, kMean, kLast };
 
 // What a caller asks of a model.
 struct Generate {
@@ -20,6 +24,11 @@ struct Generate {
   SamplingParams sampling;
   bool logprobs = false;
   int64_t top_logprobs = 0;
+  std::vector<int32_t> token_ids_logprob{};  // tokens whose logarithms are reported besides
+  // The sink hears of the prompt's tokens from this position on (the first of a prompt has no probability); -1 or none:
+  // of none.
+  std::optional<int64_t> logprob_start{};
+  Pooling embed = Pooling::kNone;  // the sink gets an embedding of the prompt
   int64_t priority = 0;
   std::string salt;  // callers with different salts share no cached prefix
   // What the answer's text must fit; null: anything. An end token is then chosen only where the text may end, and the
@@ -27,12 +36,6 @@ struct Generate {
   // first such token only.
   std::shared_ptr<const text::grammar::CompiledGrammar> grammar{};
   std::optional<int32_t> grammar_after{};
-  // Log probabilities of the prompt's tokens from this position on (the very first token has none), with
-  // `top_logprobs`; they come before the first token of the answer, of which there may be none (max_new_tokens 0).
-  std::optional<int64_t> logprob_start{};
-  // The hidden states of the prompt after the final norm: that of its last token, or the mean of all. With
-  // max_new_tokens 0 nothing is generated.
-  enum class Embed { kNone, kLast, kMean } embed = Embed::kNone;
 };
 
 // How an answer ended.
@@ -47,11 +50,13 @@ struct Done {
 class Sink {
  public:
   virtual ~Sink() = default;
+  // The prompt's tokens from logprob_start on, before any other call, with logarithms of their probabilities at
+  // temperature 1.
+  virtual void prompt(std::vector<Choice>) {}
+  // One number a dimension, not scaled; after prompt(), before any token.
+  virtual void embedding(std::vector<float>) {}
   // False ends the answer with this token (a stop string).
   virtual bool token(const Choice& choice) = 0;
-  // The prompt's tokens from Generate::logprob_start on, position 0 left out. Once, before the first token.
-  virtual void prompt(const std::vector<Choice>&) {}
-  virtual void embedding(std::vector<float>) {}
   virtual void done(const Done& done) = 0;
   virtual void failed(const Error& error) = 0;
 };
@@ -59,36 +64,20 @@ class Sink {
 struct EngineStats {
   int64_t running = 0, waiting = 0, blocks = 0, free_blocks = 0, cached_blocks = 0;
   int64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0, steps = 0, finished = 0, retractions = 0;
-  int64_t drafted = 0, accepted = 0;  // tokens of speculation
-};
-
-// Speculative decoding without a draft model: when the last tokens of a sequence have occurred in it before, what
-// followed there is computed along and kept as far as it is what the sampler chooses. Answers are the same, token for
-// token, as without.
-struct Speculation {
-  std::string algorithm = "none";
-  int64_t draft_tokens = 8, min_match = 2, max_match = 12;
-
-  void fields(auto& f) {
-    f("speculative_algorithm", algorithm, "NGRAM proposes what followed the same tokens before",
-      one_of({"none", "NGRAM"}));
-    f("speculative_num_draft_tokens", draft_tokens, "tokens proposed in a step", between(1, 64));
-    f("speculative_ngram_min_match_window_size", min_match, "tokens that must repeat at least", between(1, 64));
-    f("speculative_ngram_max_match_window_size", max_match, "tokens that are looked for at most", between(1, 64));
-  }
+  int64_t drafted = 0, accepted = 0;  // tokens guessed by speculation, and those that turned out right
 };
 
 class Engine {
  public:
   struct Options {
     std::vector<int32_t> ends;  // the model's end tokens
-    SchedulerConfig scheduler;
+    SchedulerConfig scheduler;  // its draft_tokens follow from `speculative`
+    SpeculativeConfig speculative;
     int64_t block_size = 16;
     // Blocks of the cache; 0 takes `mem_fraction_static` of the memory that is available, and no more than all running
     // requests can fill.
     int64_t blocks = 0;
     double mem_fraction_static = 0.5;
-    Speculation speculation{};
     uint64_t random_seed = 0;
     std::string model_name;  // for the identity of cached prefixes
   };

@@ -26,14 +26,18 @@ struct Answer {
   std::optional<text::grammar::GrammarState> grammar{};
   std::vector<uint32_t> allowed{};
 
+  // Input log-probabilities: position `scored` is the first whose hidden state has not been used. -1: there is nothing
+  // to tell the sink, or it has been told.
+  int64_t scored = -1;
+  std::vector<Choice> judged{};
+
+  // The embedding of the prompt: the first position that is not part of it yet (-1: it is not asked for, or given), and
+  // the sum so far.
+  int64_t pooled = -1;
+  std::vector<double> sum{};
+
   // Begins to follow the grammar of the request.
   Result<void> constrain(int64_t vocabulary);
-  // What the prompt's positions gave so far: positions below `read` are done with.
-  std::vector<int32_t> prompt{};  // kept only where it is asked about
-  int64_t read = 0;
-  std::vector<Choice> scores{};
-  std::vector<double> pooled{};
-
   // Follows the grammar over a chosen token. True: nothing but the end may follow.
   Result<bool> follow(int32_t token, int64_t vocabulary);
 };
@@ -46,12 +50,12 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
     std::shared_ptr<Sink> sink;
   };
 
-  EngineState(std::shared_ptr<const CausalLm> m, Engine::Options o, int64_t blocks)
+  EngineState(std::shared_ptr<const CausalLm> m, Engine::Options o, int64_t count)
       : model(std::move(m)),
         options(std::move(o)),
-        pool(blocks, options.block_size),
-        scheduler(options.scheduler, pool),
-        cache(model->kv_shape(), blocks, options.block_size, model->dtype()) {}
+        blocks(count, options.block_size),
+        scheduler(options.scheduler, blocks),
+        cache(model->kv_shape(), count, options.block_size, model->dtype()) {}
 
   // engine.cc
   void loop();
@@ -61,10 +65,11 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
 
   // engine_step.cc
   void step();
-  void run_step(const StepPlan& plan, StepResult& result);
-  void read_prompt(Answer& a, const PlanRow& row, const StepHidden& step, int64_t first);
+  Drafts drafts_of(const StepPlan& plan) const;
+  void choose(const StepPlan& plan, const Ran& ran, const Drafts& drafts, StepResult& result);
+  Result<void> judge_prompt(Answer& a, const PlanRow& row, const Tensor& hidden);
+  void pool(Answer& a, const PlanRow& row, const Tensor& hidden);
   Result<void> choose(Answer& a, std::span<float> logits, std::vector<Token>& chosen);
-  std::vector<Token> propose(const PlanRow& row, const Answer& a) const;
   void end(const Finished& f);
   void fail(RequestId id, const Error& error);
 
@@ -78,7 +83,7 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
 
   std::shared_ptr<const CausalLm> model;
   Engine::Options options;
-  kv::BlockPool pool;
+  kv::BlockPool blocks;
   Scheduler scheduler;
   KvCache cache;
   std::map<RequestId, Answer> answers;

@@ -1,6 +1,4 @@
 // What a step of the engine does: it runs a plan, chooses tokens, hands them out, and ends or fails answers.
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <bit>
 
@@ -8,32 +6,6 @@
 #include "tensor/survive.h"
 
 namespace cairn::llm {
-namespace {
-
-constexpr int64_t kScoredAtOnce = 64;  // positions of a prompt whose logits are held at once
-constexpr size_t kLookedBack = 16384;  // tokens in which a repetition is looked for
-
-// What followed the last time that the sequence's last tokens occurred in it: the longest match counts, of those the
-// latest. At most `most` tokens.
-std::vector<Token> repeated(const std::vector<Token>& tokens, int64_t least, int64_t longest, int64_t most) {
-  const size_t size = tokens.size(), begin = size > kLookedBack ? size - kLookedBack : 0;
-  size_t best = 0, after = 0;
-  for (size_t end = size - 1; end > begin; --end) {  // a match ends before `end`
-    size_t same = 0;
-    while (same < static_cast<size_t>(longest) && same < end - begin &&
-           tokens[end - 1 - same] == tokens[size - 1 - same])
-      ++same;
-    if (same > best) best = same, after = end;
-    if (best == static_cast<size_t>(longest)) break;
-  }
-  if (best < static_cast<size_t>(least)) return {};
-  const size_t count = std::min(static_cast<size_t>(most), size - after);
-  return {tokens.begin() + static_cast<std::ptrdiff_t>(after),
-          tokens.begin() + static_cast<std::ptrdiff_t>(after + count)};
-}
-
-}  // namespace
-
 Result<void> Answer::constrain(int64_t vocabulary) {
   if (!request.grammar) return {};
   const auto ends = sampler.ends();
@@ -89,7 +61,8 @@ void EngineState::end(const Finished& f) {
 
 // The next token of an answer, appended to `chosen`, or an error that is its own.
 Result<void> EngineState::choose(Answer& a, std::span<float> logits, std::vector<Token>& chosen) {
-  const Choice choice = TRY(a.sampler.next(logits, a.allowed, a.request.logprobs, a.request.top_logprobs));
+  const Choice choice =
+      TRY(a.sampler.next(logits, a.allowed, a.request.logprobs, a.request.top_logprobs, a.request.token_ids_logprob));
   const bool complete = TRY(a.follow(choice.token, model->vocabulary()));
   chosen.push_back(choice.token);
   a.last = choice.token;
@@ -98,100 +71,92 @@ Result<void> EngineState::choose(Answer& a, std::span<float> logits, std::vector
   return {};
 }
 
-std::vector<Token> EngineState::propose(const PlanRow& row, const Answer& a) const {
-  const Speculation& s = options.speculation;
-  if (s.algorithm == "none" || !row.sample || row.drafts == 0) return {};
-  const Sequence* sequence = scheduler.find(row.id);
-  if (!sequence || row.to != sequence->known()) return {};
-  auto drafts = repeated(sequence->tokens, s.min_match, s.max_match, row.drafts);
-  // What its grammar does not allow is not worth computing.
-  if (a.grammar) {
-    auto at = *a.grammar;
-    size_t fit = 0;
-    while (fit < drafts.size() && at.accept(drafts[fit]).value_or(false) && !at.ended()) ++fit;
-    drafts.resize(fit);
+// Log-probabilities of the prompt's tokens behind those of this row, whose hidden states these are. Logits are worked
+// out a few rows at a time: those of a whole chunk may be gigabytes.
+Result<void> EngineState::judge_prompt(Answer& a, const PlanRow& row, const Tensor& hidden) {
+  if (a.scored < 0) return {};
+  const Sequence& s = *scheduler.find(row.id);
+  const int64_t vocabulary = model->vocabulary(), most = std::max((int64_t{1} << 24) / vocabulary, int64_t{1});
+  const int64_t end = std::min(row.to, s.prompt_size - 1);
+  check(row.from <= a.scored, "a prompt's hidden states were skipped");
+  while (a.scored < end) {
+    const int64_t count = std::min(end - a.scored, most);
+    const Tensor logits = model->logits(hidden.narrow(0, a.scored - row.from, count));
+    const auto* p = static_cast<const float*>(logits.const_data_ptr());
+    for (int64_t i = 0; i < count; ++i, ++a.scored, p += vocabulary)
+      a.judged.push_back(TRY(judged({p, static_cast<size_t>(vocabulary)}, s.tokens[static_cast<size_t>(a.scored + 1)],
+                                    a.request.top_logprobs, a.request.token_ids_logprob)));
   }
-  return drafts;
+  if (row.to < s.prompt_size) return {};
+  a.scored = -1;
+  a.sink->prompt(std::exchange(a.judged, {}));
+  return {};
 }
 
-// Takes what it wants to know of its prompt from the hidden states of a row.
-void EngineState::read_prompt(Answer& a, const PlanRow& row, const StepHidden& step, int64_t first) {
-  const auto size = static_cast<int64_t>(a.prompt.size());
-  const int64_t from = std::max(row.from, a.read), to = std::min(row.to, size);
-  if (from >= to) return;
-  check(from == a.read || a.request.embed == Generate::Embed::kLast, "no position of a prompt is left out");
-  a.read = to;
-  if (a.request.logprob_start) {
-    for (int64_t p = from; p < std::min(to, size - 1); p += kScoredAtOnce) {
-      const int64_t end = std::min({p + kScoredAtOnce, to, size - 1});
-      std::vector<int64_t> tokens;
-      for (int64_t i = p; i < end; ++i) tokens.push_back(first + i - row.from);
-      const Tensor logits = logits_of(*model, step, tokens);
-      const auto* values = static_cast<const float*>(logits.const_data_ptr());
-      const auto width = static_cast<size_t>(logits.size(1));
-      for (int64_t i = p; i < end; ++i)
-        a.scores.push_back(scored({values + static_cast<size_t>(i - p) * width, width},
-                                  a.prompt[static_cast<size_t>(i + 1)], a.request.top_logprobs));
-    }
-    if (to == size) a.sink->prompt(a.scores);
-  }
-  if (a.request.embed == Generate::Embed::kNone) return;
-  const int64_t begin = a.request.embed == Generate::Embed::kMean ? from : to - 1;
-  if (a.request.embed == Generate::Embed::kLast && to < size) return;
-  const Tensor hidden = step.hidden.narrow(0, first + begin - row.from, to - begin).to(kF32).contiguous();
-  const auto* values = static_cast<const float*>(hidden.const_data_ptr());
+// Adds this row's hidden states to the embedding of its prompt, position by position, so that chunks change nothing.
+void EngineState::pool(Answer& a, const PlanRow& row, const Tensor& hidden) {
+  const int64_t size = scheduler.find(row.id)->prompt_size, end = std::min(row.to, size);
+  if (a.pooled < 0 || a.pooled >= end) return;
+  check(row.from <= a.pooled, "a prompt's hidden states were skipped");
   const int64_t width = hidden.size(1);
-  a.pooled.resize(static_cast<size_t>(width));
-  for (int64_t i = 0; i < hidden.numel(); ++i) a.pooled[static_cast<size_t>(i % width)] += double{values[i]};
-  if (to < size) return;
-  const double count = a.request.embed == Generate::Embed::kMean ? static_cast<double>(size) : 1;
+  const Tensor rows = hidden.narrow(0, a.pooled - row.from, end - a.pooled).to(kF32).contiguous();
+  const auto* p = static_cast<const float*>(rows.const_data_ptr());
+  a.sum.resize(static_cast<size_t>(width));
+  for (; a.pooled < end; ++a.pooled, p += width)
+    for (size_t i = 0; i < a.sum.size(); ++i) a.sum[i] += double{p[i]};
+  if (end < size) return;
+  a.pooled = -1;
+  const double count = a.request.embed == Pooling::kMean ? static_cast<double>(size) : 1;
   std::vector<float> out;
-  for (const double sum : a.pooled) out.push_back(static_cast<float>(sum / count));
+  for (const double x : a.sum) out.push_back(static_cast<float>(x / count));
+  a.sum.clear();
   a.sink->embedding(std::move(out));
 }
 
-void EngineState::run_step(const StepPlan& plan, StepResult& result) {
-  std::vector<RowRun> rows;
+Drafts EngineState::drafts_of(const StepPlan& plan) const {
+  if (!options.speculative.on()) return {};
+  Drafts out;
   for (const PlanRow& r : plan.rows) {
-    const Answer& a = answers.at(r.id);
-    rows.push_back({a.stretched, propose(r, a)});
+    const auto more = proposed(scheduler.find(r.id)->tokens, options.speculative, r.drafts);
+    out.emplace_back(more.begin(), more.end());
   }
-  const StepHidden step = llm::run(*model, cache, plan, rows);
+  return out;
+}
+
+void EngineState::choose(const StepPlan& plan, const Ran& ran, const Drafts& drafts, StepResult& result) {
   std::vector<int64_t> sampled;
   for (size_t i = 0; i < plan.rows.size(); ++i) {
     const PlanRow& r = plan.rows[i];
-    if (!answers.at(r.id).prompt.empty()) read_prompt(answers.at(r.id), r, step, step.first[i]);
-    const auto drafts = static_cast<int64_t>(rows[i].drafts.size());
-    if (r.sample)
-      for (int64_t p = r.to - 1 - r.from; p < r.to - r.from + drafts; ++p) sampled.push_back(step.first[i] + p);
+    if (!r.sample) continue;
+    const int64_t first = ran.first[i] + r.to - r.from - 1;
+    for (size_t j = 0; j <= (drafts.empty() ? 0 : drafts[i].size()); ++j)
+      sampled.push_back(first + static_cast<int64_t>(j));
   }
-  const Tensor logits = logits_of(*model, step, sampled);
-  int64_t at = 0;
+  const Tensor logits = logits_of(*model, ran.hidden, sampled);
+  int64_t row = 0;
   std::vector<std::pair<RequestId, Error>> failed;
   std::vector<Token> chosen;
   for (size_t i = 0; i < plan.rows.size(); ++i) {
-    if (!plan.rows[i].sample) {
-      result.add({});
-      continue;
-    }
-    Answer& a = answers.at(plan.rows[i].id);
-    const auto& drafts = rows[i].drafts;
+    const PlanRow& r = plan.rows[i];
+    Answer& a = answers.at(r.id);
     chosen.clear();
-    // The sampler goes on for as long as it chooses what was proposed.
-    for (size_t d = 0; d <= drafts.size(); ++d) {
-      const Tensor own = logits[at + static_cast<int64_t>(d)];
-      const auto ok =
-          choose(a, {static_cast<float*>(own.mutable_data_ptr()), static_cast<size_t>(own.numel())}, chosen);
-      if (!ok) {
-        failed.emplace_back(plan.rows[i].id, ok.error());
-        chosen.assign(1, 0);  // nobody will see it
-        break;
+    const Tensor own_hidden = ran.hidden.narrow(0, ran.first[i], r.to - r.from);
+    auto ok = judge_prompt(a, r, own_hidden);
+    if (ok) pool(a, r, own_hidden);
+    if (r.sample) {
+      // As many tokens as were guessed right, and the one behind them: each is chosen as if it were alone.
+      const std::span<const Token> guesses = drafts.empty() ? std::span<const Token>() : drafts[i];
+      for (size_t j = 0; ok && j <= guesses.size(); ++j) {
+        const Tensor own = logits[row + static_cast<int64_t>(j)];
+        ok = choose(a, {static_cast<float*>(own.mutable_data_ptr()), static_cast<size_t>(own.numel())}, chosen);
+        if (!ok || a.stopped || j == guesses.size() || chosen.back() != guesses[j]) break;
       }
-      if (a.stopped || d == drafts.size() || chosen.back() != drafts[d]) break;
+      row += static_cast<int64_t>(guesses.size()) + 1;
+      counted.drafted += static_cast<int64_t>(guesses.size());
+      counted.accepted += std::max(static_cast<int64_t>(chosen.size()) - 1, int64_t{0});
+      if (!ok) chosen.assign(1, 0);  // nobody will see it
     }
-    counted.drafted += static_cast<int64_t>(drafts.size());
-    counted.accepted += static_cast<int64_t>(chosen.size()) - 1;
-    at += 1 + static_cast<int64_t>(drafts.size());
+    if (!ok) failed.emplace_back(r.id, ok.error());
     result.add(chosen, a.stopped);
   }
   for (const auto& [id, error] : failed) fail(id, error);
@@ -210,7 +175,10 @@ void EngineState::step() {
   const auto ran = survived(
       [&] {
         const Inference no_gradients;
-        run_step(plan, result);
+        std::vector<bool> stretched;
+        for (const PlanRow& r : plan.rows) stretched.push_back(answers.at(r.id).stretched);
+        const Drafts drafts = drafts_of(plan);
+        choose(plan, run(*model, cache, plan, stretched, drafts), drafts, result);
       },
       "send shorter requests, or fewer at once");
   ++counted.steps;

@@ -31,22 +31,42 @@ int32_t argmax(std::span<const float> x) {
   return static_cast<int32_t>(std::find(x.begin(), x.end(), top) - x.begin());
 }
 
-// The ids of the largest logits, in order.
-std::vector<int32_t> likeliest(std::span<const float> logits, int64_t top) {
-  if (top <= 0) return {};
-  std::vector<int32_t> ids(logits.size());
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
-  const size_t count = std::min(static_cast<size_t>(top), ids.size());
-  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(),
-                    [&](int32_t a, int32_t b) {
-                      const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
-                      return x != y ? x > y : a < b;
-                    });
-  ids.resize(count);
-  return ids;
+// The likeliest tokens and the asked ones, with what they are above (below) the highest logit.
+void report(std::span<const float> logits, float highest, float scale, int64_t top, std::span<const int32_t> asked,
+            Choice& out) {
+  const auto of = [&](int32_t id) { return (logits[static_cast<size_t>(id)] - highest) * scale; };
+  if (top > 0) {
+    std::vector<int32_t> ids(logits.size());
+    for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
+    const auto count = std::min(static_cast<std::ptrdiff_t>(top), static_cast<std::ptrdiff_t>(ids.size()));
+    std::partial_sort(ids.begin(), ids.begin() + count, ids.end(), [&](int32_t a, int32_t b) {
+      const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
+      return x != y ? x > y : a < b;
+    });
+    for (auto id = ids.begin(); id != ids.begin() + count; ++id) out.top.emplace_back(*id, of(*id));
+  }
+  for (const int32_t id : asked) out.asked.emplace_back(id, of(id));
+}
+
+void lower(Choice& c, float by) {
+  for (auto& [id, value] : c.top) value -= by;
+  for (auto& [id, value] : c.asked) value -= by;
 }
 
 }  // namespace
+
+Result<Choice> judged(std::span<const float> logits, int32_t token, int64_t top, std::span<const int32_t> asked) {
+  Choice out{.token = token};
+  const float highest = *std::ranges::max_element(logits);
+  double total = 0;
+  for (const float x : logits) total += double{std::exp(x - highest)};
+  if (!std::isfinite(total)) return failure(Code::kInternal, "the model's logits are not numbers");
+  const auto log_total = static_cast<float>(std::log(total));
+  out.logprob = logits[static_cast<size_t>(token)] - highest - log_total;
+  report(logits, highest, 1, top, asked, out);
+  lower(out, log_total);
+  return out;
+}
 
 Result<void> SamplingParams::check(int64_t vocabulary) const {
   if (top_k == 0) return invalid("top_k is -1 for all tokens, or at least 1");
@@ -151,7 +171,8 @@ int32_t Sampler::draw(std::span<float> weights, double total) const {
   return order[pick([&](size_t i) { return double{weights[static_cast<size_t>(order[i])]}; }, count, sum)];
 }
 
-Result<Choice> Sampler::next(std::span<float> logits, std::span<const uint32_t> allowed, bool logprobs, int64_t top) {
+Result<Choice> Sampler::next(std::span<float> logits, std::span<const uint32_t> allowed, bool logprobs, int64_t top,
+                             std::span<const int32_t> asked) {
   shift(logits, allowed);
   Choice out;
   const bool greedy = params_.greedy();
@@ -161,9 +182,7 @@ Result<Choice> Sampler::next(std::span<float> logits, std::span<const uint32_t> 
   if (!std::isfinite(highest)) return failure(Code::kInternal, "the model's logits are not numbers");
   if (!greedy || logprobs) {
     const float scale = greedy ? 1 : static_cast<float>(1 / params_.temperature);
-    if (logprobs)
-      for (const int32_t id : likeliest(logits, top))
-        out.top.emplace_back(id, (logits[static_cast<size_t>(id)] - highest) * scale);
+    if (logprobs) report(logits, highest, scale, top, asked, out);
     double total = 0;
     for (float& x : logits) {
       x = std::exp((x - highest) * scale);
@@ -174,21 +193,11 @@ Result<Choice> Sampler::next(std::span<float> logits, std::span<const uint32_t> 
     if (logprobs) {
       const auto shift_by = static_cast<float>(std::log(total));
       out.logprob = std::log(logits[static_cast<size_t>(out.token)]) - shift_by;
-      for (auto& [id, value] : out.top) value -= shift_by;
+      lower(out, shift_by);
     }
   }
   ++counts_[out.token];
   ++generated_;
-  return out;
-}
-
-Choice scored(std::span<const float> logits, int32_t token, int64_t top) {
-  const float highest = logits[static_cast<size_t>(argmax(logits))];
-  double total = 0;
-  for (const float x : logits) total += std::exp(double{x} - double{highest});
-  const float shift_by = highest + static_cast<float>(std::log(total));
-  Choice out{token, logits[static_cast<size_t>(token)] - shift_by, {}};
-  for (const int32_t id : likeliest(logits, top)) out.top.emplace_back(id, logits[static_cast<size_t>(id)] - shift_by);
   return out;
 }
 

@@ -47,11 +47,13 @@ struct SamplingParams {
 struct Choice {
   int32_t token = 0;
   float logprob = 0;
-  std::vector<std::pair<int32_t, float>> top;  // the likeliest tokens, in order
+  std::vector<std::pair<int32_t, float>> top{};    // the likeliest tokens, in order
+  std::vector<std::pair<int32_t, float>> asked{};  // those that were asked for by id, in that order
 };
 
-// What a model thinks of a token that was not chosen by it, at temperature 1; and of the `top` likeliest.
-Choice scored(std::span<const float> logits, int32_t token, int64_t top);
+// What logits say of a token that was not chosen but given, at temperature 1: for the tokens of a prompt. An error when
+// a logit is no number.
+Result<Choice> judged(std::span<const float> logits, int32_t token, int64_t top, std::span<const int32_t> asked);
 
 // Chooses a request's tokens one after the other. Not for two threads at once.
 class Sampler {
@@ -61,9 +63,11 @@ class Sampler {
           uint64_t fallback_seed);
 
   // `logits` (vocabulary) is overwritten. `allowed`, a bit a token, is empty where everything is. Its choice depends on
-  // the logits, the seed and the tokens before, never on other requests. `top`: how many likeliest tokens to report;
-  // logarithms are worked out only when `logprobs`. An error when no token may follow, or a logit is no number.
-  Result<Choice> next(std::span<float> logits, std::span<const uint32_t> allowed, bool logprobs, int64_t top);
+  // the logits, the seed and the tokens before, never on other requests. `top`: how many likeliest tokens to report,
+  // and `asked` those to report besides; logarithms are worked out only when `logprobs`. An error when no token may
+  // follow, or a logit is no number.
+  Result<Choice> next(std::span<float> logits, std::span<const uint32_t> allowed, bool logprobs, int64_t top,
+                      std::span<const int32_t> asked = {});
 
   // Whether that token ends the answer.
   bool ends(int32_t token) const;

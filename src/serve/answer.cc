@@ -38,9 +38,12 @@ bool AnswerSink::ends(int64_t token) const {
 }
 
 TokenLogprob AnswerSink::logprob_of(const llm::Choice& choice) const {
-  TokenLogprob out{choice.token, std::string(model_.bytes_of(choice.token)), double{choice.logprob}, {}};
-  for (const auto& [id, logprob] : choice.top)
-    out.top.push_back({id, std::string(model_.bytes_of(id)), double{logprob}});
+  TokenLogprob out{choice.token, std::string(model_.bytes_of(choice.token)), double{choice.logprob}};
+  const auto add = [&](const auto& from, auto& to) {
+    for (const auto& [id, logprob] : from) to.push_back({id, std::string(model_.bytes_of(id)), double{logprob}});
+  };
+  add(choice.top, out.top);
+  add(choice.asked, out.asked);
   return out;
 }
 
@@ -68,9 +71,9 @@ bool AnswerSink::token(const llm::Choice& choice) {
   return !matched_;
 }
 
-void AnswerSink::prompt(const std::vector<llm::Choice>& choices) {
+void AnswerSink::prompt(std::vector<llm::Choice> choices) {
   std::vector<TokenLogprob> out;
-  if (config_.first) out.push_back({*config_.first, std::string(model_.bytes_of(*config_.first)), {}, {}});
+  if (config_.first) out.push_back({*config_.first, std::string(model_.bytes_of(*config_.first)), {}});
   for (const llm::Choice& c : choices) out.push_back(logprob_of(c));
   listener_->prompt(answer_, std::move(out));
 }

@@ -49,7 +49,7 @@ class AnswerSink final : public llm::Sink {
              std::shared_ptr<Listener> listener);
 
   bool token(const llm::Choice& choice) override;
-  void prompt(const std::vector<llm::Choice>& choices) override;
+  void prompt(std::vector<llm::Choice> choices) override;
   void done(const llm::Done& done) override;
   void failed(const Error& error) override;
 

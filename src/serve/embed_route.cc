@@ -99,7 +99,7 @@ void embed(const EmbeddingRequest& request, const LanguageModel& model, std::sha
     llm::Generate g;
     g.prompt = *std::move(ids);
     g.sampling.max_new_tokens = 0;
-    g.embed = request.pooling == "mean" ? llm::Generate::Embed::kMean : llm::Generate::Embed::kLast;
+    g.embed = request.pooling == "mean" ? llm::Pooling::kMean : llm::Pooling::kLast;
     asks.push_back(std::move(g));
   }
   std::make_shared<Embedding>(request, model, std::move(reply))->start(std::move(asks));

@@ -21,7 +21,8 @@ class Generation final : public Job {
         Generated g;
         g.id = item.rid;
         if (batch_ && stream_) g.index = static_cast<int64_t>(answers_.size());
-        if (item.return_logprob) g.logprobs = Generated::Logprobs{{}, {}, item.top_logprobs_num > 0};
+        if (item.return_logprob)
+          g.logprobs = Generated::Logprobs{{}, {}, item.top_logprobs_num > 0, !item.token_ids_logprob.empty()};
         answers_.push_back(std::move(g));
       }
   }
@@ -78,6 +79,7 @@ void generate(const GenerateRequest& request, const LanguageModel& model, Desk& 
     for (auto& ask : *more) {
       ask.config.logprobs = ask.generate.logprobs = item.return_logprob;
       ask.generate.top_logprobs = item.top_logprobs_num;
+      ask.generate.token_ids_logprob.assign(item.token_ids_logprob.begin(), item.token_ids_logprob.end());
       if (item.return_logprob && item.logprob_start_len >= 0) ask.generate.logprob_start = item.logprob_start_len;
       asks.push_back(std::move(ask));
     }

@@ -1,7 +1,7 @@
 // Laws of the engine, on the tiny model: what a request gets does not depend on what else happens.
-#include "llm/engine_helpers.h"
+#include <thread>
 
-#include <gmock/gmock.h>
+#include "llm/helpers.h"
 
 namespace cairn::llm {
 namespace {

@@ -250,6 +250,46 @@ TEST_F(Language, TextsGoToTokensAndBack) {
   EXPECT_EQ(text_at(text, "text"), "héllo wörld");
 }
 
+TEST_F(Language, PromptsAreScoredAndEmbedded) {
+  const auto scored = served_->post(
+      "/generate", Json::Object{{"input_ids", Json::Array{5, 6, 7, 8}},
+                                {"sampling_params", Json::Object{{"temperature", 0}, {"max_new_tokens", 2}}},
+                                {"return_logprob", true},
+                                {"logprob_start_len", 0},
+                                {"token_ids_logprob", Json::Array{7, 9}},
+                                {"top_logprobs_num", 1}});
+  EXPECT_EQ(at(scored, "meta_info", "output_token_ids_logprobs", 1).as_array()->size(), 2u);
+  EXPECT_EQ(at(scored, "meta_info", "input_token_ids_logprobs", 1, 1, 1), Json(9));
+  const Json& input = at(scored, "meta_info", "input_token_logprobs");
+  ASSERT_EQ(input.as_array()->size(), 4u);
+  EXPECT_TRUE(at(input, 0, 0).is_null());
+  EXPECT_LT(at(input, 1, 0).number(), 0);
+  EXPECT_EQ(at(input, 3, 1), Json(8));
+  const Json::Object echoed{
+      {"prompt", "The capital of"}, {"echo", true}, {"logprobs", 1}, {"temperature", 0}, {"max_tokens", 3}};
+  const auto whole = served_->post("/v1/completions", echoed);
+  EXPECT_TRUE(text_at(whole, "choices", 0, "text").starts_with("The capital of"));
+  const auto tokens = at(whole, "choices", 0, "logprobs", "tokens");
+  std::string joined;
+  for (const Json& t : *tokens.as_array()) joined += *t.as_string();
+  EXPECT_EQ(joined, text_at(whole, "choices", 0, "text"));
+  EXPECT_TRUE(at(whole, "choices", 0, "logprobs", "token_logprobs", 0).is_null());
+  std::string streamed;
+  for (const Json& e : served_->stream("/v1/completions", with(echoed, {{"stream", true}})))
+    streamed += text_at(e, "choices", 0, "text");
+  EXPECT_EQ(streamed, joined);
+  const auto both =
+      served_->post("/v1/embeddings",
+                    Json::Object{{"input", Json::Array{"a fox", "a bird"}}, {"pooling", "mean"}, {"normalize", false}});
+  EXPECT_EQ(at(both, "data", 1, "embedding").as_array()->size(), 384u);
+}
+
+TEST_F(Language, TheReferenceNamesEveryRoute) {
+  const std::string page = value(read_file(CAIRN_SOURCE_DIR "/docs/api.md"));
+  const std::string table = served_->app.router().reference();
+  EXPECT_THAT(page, HasSubstr(table)) << "docs/api.md holds the table of the routes as it was";
+}
+
 TEST_F(Language, TheStateOfTheServerIsTold) {
   Client client = served_->client();
   EXPECT_EQ(client.get("/health").status, 200);
@@ -263,19 +303,18 @@ TEST_F(Language, TheStateOfTheServerIsTold) {
 
 TEST(LanguageLimits, AFullQueueAnswers503) {
   const Served served(kF32, {.max_running_requests = 1, .max_queued_requests = 1});
-  std::vector<Client> clients;
-  for (int i = 0; i < 4; ++i) {
-    clients.push_back(served.client());
-    clients.back().send_json("/v1/completions", R"({"prompt":"Once","max_tokens":300,"ignore_eos":true})");
-  }
-  int refused = 0;
-  for (auto& c : clients) {
-    const Answer a = c.answer();
-    EXPECT_THAT(a.status, testing::AnyOf(200, 503)) << a.body;
-    refused += a.status == 503;
-  }
-  EXPECT_GE(refused, 1);
-  EXPECT_LE(refused, 2);
+  const std::string body = R"({"prompt":"Once","max_tokens":3000,"ignore_eos":true})";
+  Client running = served.client(), waiting = served.client(), refused = served.client();
+  running.send_json("/v1/completions", body);
+  ASSERT_TRUE(soon([&] { return served.stats().running == 1; }));
+  waiting.send_json("/v1/completions", body);
+  ASSERT_TRUE(soon([&] { return served.stats().waiting == 1; }));
+  const Answer a = refused.post("/v1/completions", body);
+  EXPECT_EQ(a.status, 503) << a.body;
+  running.close();
+  waiting.close();
+  EXPECT_TRUE(soon([&] { return served.idle(); }));
+  EXPECT_EQ(refused.post("/v1/completions", R"({"prompt":"Once","max_tokens":2})").status, 200);
 }
 
 TEST(LanguageLimits, FiveHundredAndTwelveStreamsRunAtOnce) {

@@ -19,8 +19,8 @@ struct TokenLogprob {
   };
   int64_t id = 0;
   std::string text;
-  std::optional<double> logprob;  // none for the first token of a prompt
-  std::vector<Alternative> top;
+  std::optional<double> logprob;            // none for the first token of a prompt
+  std::vector<Alternative> top{}, asked{};  // the likeliest tokens, and those that were named
 };
 
 struct Usage {

@@ -66,7 +66,9 @@ void write_entries(JsonWriter& w, const std::vector<TokenLogprob>& tokens, bool 
   w.end_array();
 }
 
-void write_tops(JsonWriter& w, const std::vector<TokenLogprob>& tokens, bool texts) {
+// `others`: which tokens beside those of the text.
+void write_others(JsonWriter& w, const std::vector<TokenLogprob>& tokens,
+                  std::vector<TokenLogprob::Alternative> TokenLogprob::*others, bool texts) {
   w.begin_array();
   for (const auto& token : tokens) {
     if (!token.logprob) {
@@ -74,9 +76,9 @@ void write_tops(JsonWriter& w, const std::vector<TokenLogprob>& tokens, bool tex
       continue;
     }
     w.begin_array();
-    for (const auto& top : token.top) {
-      w.begin_array().value(top.logprob).value(top.id);
-      texts ? w.value(top.text) : w.null();
+    for (const auto& other : token.*others) {
+      w.begin_array().value(other.logprob).value(other.id);
+      texts ? w.value(other.text) : w.null();
       w.end_array();
     }
     w.end_array();
@@ -127,6 +129,13 @@ Parsed<GenerateRequest> parse_generate(const Json& body) {
   spread_scalar(r, "return_logprob", out.items, &GenerateRequest::Item::return_logprob);
   spread_scalar(r, "logprob_start_len", out.items, &GenerateRequest::Item::logprob_start_len, between(-1, 1e9));
   spread_scalar(r, "top_logprobs_num", out.items, &GenerateRequest::Item::top_logprobs_num, between(0, 20));
+  if (const Json* wanted = r.find("token_ids_logprob")) {
+    const auto* list = wanted->as_array();
+    const bool each = list && !list->empty() && list->front().as_array();
+    if (each && list->size() != out.items.size()) r.fail("token_ids_logprob", "must have one list for each prompt");
+    for (size_t i = 0; i < out.items.size() && r.ok(); ++i)
+      out.items[i].token_ids_logprob = read_ids(r, "token_ids_logprob", each ? (*list)[i] : *wanted);
+  }
   r("stream", out.stream, "the answer as server-sent events");
   r("return_text_in_logprobs", out.return_text_in_logprobs, "texts beside the token ids");
   r("priority", out.origin.priority, "higher goes first", between(-1e6, 1e6));
@@ -134,7 +143,7 @@ Parsed<GenerateRequest> parse_generate(const Json& body) {
   r.ignore({"log_metrics", "no_logs", "custom_labels", "modalities", "background"});
   r.unsupported({"input_embeds", "image_data", "video_data", "audio_data", "return_hidden_states", "session_params",
                  "lora_path", "custom_logit_processor", "bootstrap_host", "bootstrap_port", "bootstrap_room",
-                 "data_parallel_rank", "routed_dp_rank", "return_entropy", "token_ids_logprob"});
+                 "data_parallel_rank", "routed_dp_rank", "return_entropy"});
   if (auto error = r.finish()) return tl::unexpected<ApiError>(*std::move(error));
   return out;
 }
@@ -152,8 +161,12 @@ std::string generated_json(const Generated& g, bool texts) {
     write_entries(w.key("input_token_logprobs"), g.logprobs->input, texts);
     write_entries(w.key("output_token_logprobs"), g.logprobs->output, texts);
     if (g.logprobs->top) {
-      write_tops(w.key("input_top_logprobs"), g.logprobs->input, texts);
-      write_tops(w.key("output_top_logprobs"), g.logprobs->output, texts);
+      write_others(w.key("input_top_logprobs"), g.logprobs->input, &TokenLogprob::top, texts);
+      write_others(w.key("output_top_logprobs"), g.logprobs->output, &TokenLogprob::top, texts);
+    }
+    if (g.logprobs->asked) {
+      write_others(w.key("input_token_ids_logprobs"), g.logprobs->input, &TokenLogprob::asked, texts);
+      write_others(w.key("output_token_ids_logprobs"), g.logprobs->output, &TokenLogprob::asked, texts);
     }
   }
   w.end_object();

@@ -19,6 +19,7 @@ struct GenerateRequest {
     bool return_logprob = false;
     int64_t logprob_start_len = -1;  // from this token of the prompt on; -1: of the answer only
     int64_t top_logprobs_num = 0;
+    std::vector<int64_t> token_ids_logprob;  // also report these tokens
   };
   std::vector<Item> items;
   bool batch = false;  // a list was sent, so a list is answered
@@ -36,7 +37,7 @@ struct Generated {
   double e2e_seconds = 0;        // written once it is over
   struct Logprobs {
     std::vector<TokenLogprob> input, output;  // the first of `input` has no logarithm
-    bool top = false;                         // report the likeliest tokens, too
+    bool top = false, asked = false;          // report the likeliest tokens, too, and those that were named
   };
   std::optional<Logprobs> logprobs;
   std::optional<int64_t> index;  // within a batch that streams

@@ -50,7 +50,7 @@ std::vector<TokenLogprob> EchoApp::Said::logprobs(int64_t top) const {
   std::vector<TokenLogprob> out;
   for (const auto& word : words) {
     const auto size = static_cast<int64_t>(word.size());
-    TokenLogprob token{size, word, -static_cast<double>(size), {}};
+    TokenLogprob token{size, word, -static_cast<double>(size)};
     for (int64_t i = 0; i < top; ++i)
       token.top.push_back({size + i, word + std::string(i, '!'), -0.5 - static_cast<double>(size + i)});
     out.push_back(std::move(token));
@@ -179,7 +179,7 @@ void EchoApp::generate(const GenerateRequest& request, Reply& reply) {
     g.id = item.rid.empty() ? reply.request_id() : item.rid;
     g.usage = {said.usage.prompt_tokens, 0, 0, {}};
     if (request.batch && request.stream) g.index = static_cast<int64_t>(i);
-    if (item.return_logprob) g.logprobs = Generated::Logprobs{{}, {}, item.top_logprobs_num > 0};
+    if (item.return_logprob) g.logprobs = Generated::Logprobs{{}, {}, item.top_logprobs_num > 0, false};
     const auto tokens = said.logprobs(item.top_logprobs_num);
     for (size_t k = 0; k < tokens.size(); ++k) {
       g.text += tokens[k].text;

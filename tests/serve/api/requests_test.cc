@@ -196,7 +196,7 @@ TEST(ChatRequest, NamesTheMemberThatIsWrong) {
 TEST(GenerateRequest, SpreadsOneValueOrAListOverItsPrompts) {
   const auto r = value(parse_generate(json(R"({"text":["a","b"],"rid":["x","y"],
     "sampling_params":[{"max_new_tokens":1},{"temperature":0,"sampling_seed":3}],"return_logprob":true,
-    "top_logprobs_num":[1,2],"token_ids_logprob":null,"stream":true,"image_data":null,"lora_path":null})")));
+    "top_logprobs_num":[1,2],"token_ids_logprob":[[7],[8,9]],"stream":true,"image_data":null,"lora_path":null})")));
   ASSERT_EQ(r.items.size(), 2u);
   EXPECT_TRUE(r.batch && r.stream);
   EXPECT_EQ(r.items[0].sampling.max_new_tokens, 1);
@@ -205,6 +205,7 @@ TEST(GenerateRequest, SpreadsOneValueOrAListOverItsPrompts) {
   EXPECT_EQ(r.items[1].rid, "y");
   EXPECT_TRUE(r.items[0].return_logprob && r.items[1].return_logprob);
   EXPECT_EQ(r.items[1].top_logprobs_num, 2);
+  EXPECT_THAT(r.items[1].token_ids_logprob, ElementsAre(8, 9));
   const auto one = value(parse_generate(json(R"({"input_ids":[1,2,3]})")));
   EXPECT_FALSE(one.batch);
   EXPECT_THAT(one.items[0].prompt.ids, ElementsAre(1, 2, 3));

@@ -1,11 +1,12 @@
-// An engine with the tiny model, and requests for it: what the tests of this folder share.
+// What the tests of the engine share: the tiny model, requests, and a sink that collects.
 #pragma once
-#include "llm/engine.h"
+#include <gmock/gmock.h>
 
 #include <condition_variable>
 #include <mutex>
 #include <random>
 
+#include "llm/engine.h"
 #include "models/language.h"
 
 namespace cairn::llm {
@@ -21,12 +22,22 @@ class Collector final : public Sink {
  public:
   explicit Collector(size_t most = SIZE_MAX) : most_(most) {}
 
-  void prompt(const std::vector<Choice>& choices) override { scores = choices; }
-  void embedding(std::vector<float> v) override { vector = std::move(v); }
+  void prompt(std::vector<Choice> judged) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_FALSE(prompt_) << "told twice";
+    EXPECT_TRUE(choices_.empty()) << "told too late";
+    prompt_ = std::move(judged);
+  }
+  void embedding(std::vector<float> numbers) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_FALSE(embedding_) << "given twice";
+    EXPECT_TRUE(choices_.empty()) << "given too late";
+    embedding_ = std::move(numbers);
+  }
   bool token(const Choice& c) override {
     const std::lock_guard lock(mutex_);
+    choices_.push_back(c);
     tokens_.push_back(c.token);
-    logprobs_.push_back(c.logprob);
     changed_.notify_all();
     return tokens_.size() < most_;
   }
@@ -47,6 +58,20 @@ class Collector final : public Sink {
     if (error_) throw Failure(*error_);
     return tokens_;
   }
+  std::vector<Choice> choices() {
+    wait();
+    return choices_;
+  }
+  std::vector<Choice> prompt() {
+    wait();
+    if (!prompt_) throw Failure(Error{Code::kInternal, "the sink was not told of the prompt"});
+    return *prompt_;
+  }
+  std::vector<float> embedding() {
+    wait();
+    if (!embedding_) throw Failure(Error{Code::kInternal, "the sink was given no embedding"});
+    return *embedding_;
+  }
   void wait_for_tokens(size_t n) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return tokens_.size() >= n || done_ || error_; });
@@ -61,15 +86,13 @@ class Collector final : public Sink {
     return error_;
   }
 
-  // To be read once it has ended.
-  std::vector<Choice> scores;
-  std::vector<float> vector;
-
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<int32_t> tokens_;
-  std::vector<float> logprobs_;
+  std::vector<Choice> choices_;
+  std::optional<std::vector<Choice>> prompt_;
+  std::optional<std::vector<float>> embedding_;
   std::optional<Done> done_;
   std::optional<Error> error_;
   size_t most_;

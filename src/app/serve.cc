@@ -169,6 +169,7 @@ Result<int> serve(const Arguments& args) {
   llm::SchedulerConfig scheduler;
   llm::SpeculativeConfig speculation;
   scheduler.context_length = 131072;
+  scheduler.mixed_chunk_size = 128;  // a processor computes so many in the time of a decode step, or two
   flags.add("Models", o);
   flags.add("HTTP", http);
   flags.add("Scheduling", scheduler);

@@ -46,6 +46,11 @@ TEST(PrefillBudget, LeavesTheAnswersTheirShareAndPromptsABlock) {
   SchedulerConfig c;
   c.chunked_prefill_size = 512;
   EXPECT_EQ(prefill_budget(c, 8, 16), 504);
+  c.mixed_chunk_size = 128;
+  EXPECT_EQ(prefill_budget(c, 8, 16), 128);
+  EXPECT_EQ(prefill_budget(c, 500, 16), 16);
+  EXPECT_EQ(prefill_budget(c, 0, 16), 512);
+  c.mixed_chunk_size = 0;
   EXPECT_EQ(prefill_budget(c, 600, 16), 16);
   c.max_prefill_tokens = 100;
   EXPECT_EQ(prefill_budget(c, 0, 16), 100);

@@ -87,8 +87,12 @@ void Flags::declare(const std::string& heading, FieldInfo field) {
   CLI::Option* option = is_switch ? parser_->app.add_flag(join(names, ","), parser_->switches[field.name], help)
                                   : parser_->app.add_option(join(names, ","), parser_->texts[field.name], help);
   option->group(heading);
-  option->take_last();  // of a flag given twice the later one counts
-  if (!is_switch) option->type_name(field.type.starts_with("list of ") ? "A,B,…" : field.type);
+  const bool is_list = field.type.starts_with("list of ");
+  if (is_list)
+    option->join(',');  // a list given twice is one list
+  else
+    option->take_last();  // of a flag given twice the later one counts
+  if (!is_switch) option->type_name(is_list ? "A,B,…" : field.type);
   const std::string name = field.name;
   parser_->fields.emplace(name, std::move(field));
 }

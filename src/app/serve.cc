@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <random>
 #include <thread>
 
 #include "app/commands.h"
@@ -26,8 +27,8 @@ struct ServeOptions {
   std::vector<std::string> models;
   std::string synthetic, dtype = "bf16", device = "cpu", reasoning_parser = "auto", tool_call_parser = "auto",
                          chat_template;
-  int64_t threads = 0, page_size = 16, max_total_tokens = 0, random_seed = 0, max_running_images = 8,
-          max_queued_images = 64;
+  int64_t threads = 0, page_size = 16, max_total_tokens = 0, max_running_images = 8, max_queued_images = 64;
+  std::optional<int64_t> random_seed;
   double mem_fraction_static = 0.5;
 
   void fields(auto& f) {
@@ -43,13 +44,15 @@ struct ServeOptions {
     f("tool_call_parser", tool_call_parser,
       "how tool calls are written: qwen, llama3, mistral, deepseekv3, none; "
       "auto: as the chat template shows");
-    f("page_size", page_size, "tokens in a block of the cache of keys and values", alias({"block_size"}));
+    f("page_size", page_size, "tokens in a block of the cache of keys and values",
+      alias({"block_size"}).between(1, 1024));
     f("mem_fraction_static", mem_fraction_static, "share of the memory that is left for that cache",
       between(0.001, 0.99));
     f("max_total_tokens", max_total_tokens, "tokens that it holds at most; 0: as many as fit", at_least(0));
     f("max_running_images", max_running_images, "pictures computed at once", between(1, 256));
     f("max_queued_images", max_queued_images, "requests for pictures that may wait; more get a 503", at_least(0));
-    f("random_seed", random_seed, "for requests without a seed of their own", at_least(0));
+    f("random_seed", random_seed, "for requests without a seed of their own; another at every start when left out",
+      at_least(0));
   }
 };
 
@@ -139,7 +142,7 @@ Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Sched
     e.block_size = o.page_size;
     e.blocks = (o.max_total_tokens + o.page_size - 1) / o.page_size;
     e.mem_fraction_static = o.mem_fraction_static / languages;
-    e.random_seed = static_cast<uint64_t>(o.random_seed);
+    e.random_seed = o.random_seed ? static_cast<uint64_t>(*o.random_seed) : std::random_device{}();
     serve::LanguageModelOptions l{n.name, n.folder, o.chat_template, o.reasoning_parser, o.tool_call_parser};
     app.add(TRY(serve::LanguageModel::start(std::move(model), std::move(l), std::move(e), app.metrics())));
     return {};

@@ -7,7 +7,7 @@
 namespace cairn::serve {
 namespace {
 
-constexpr const char* kVersion = "0.1";
+constexpr const char* kVersion = CAIRN_VERSION;
 
 // Answers a health check with the first token of each model.
 class HealthSink final : public llm::Sink {

@@ -44,6 +44,13 @@ TEST(Flags, TakeDashesUnderscoresAndAliases) {
   EXPECT_TRUE(p->asked);
 }
 
+TEST(Flags, GivenTwiceCountOnceUnlessTheyAreLists) {
+  const auto p = parse({"a cat", "--rdt", "0.2", "--rdt", "0.3", "--lora", "a,b", "--lora", "c"});
+  ASSERT_TRUE(p) << p.error().what;
+  EXPECT_EQ(p->cache.threshold, 0.3);
+  EXPECT_EQ(p->model.lora, (std::vector<std::string>{"a", "b", "c"}));
+}
+
 TEST(Flags, OfTheModelDoNotAskForACache) { EXPECT_FALSE(parse({"a cat", "--dtype", "fp32"})->asked); }
 
 TEST(Flags, OfferTheNearestName) {

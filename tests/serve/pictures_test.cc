@@ -89,6 +89,10 @@ TEST_F(Gallery, BadRequestsAreRefusedByName) {
     EXPECT_EQ(a.status, c.status) << c.body << a.body;
     EXPECT_THAT(a.body, HasSubstr(c.what)) << c.body;
   }
+  Client other = client();
+  const Answer none = other.post("/v1/completions", R"({"prompt":"x"})");
+  EXPECT_EQ(none.status, 404);
+  EXPECT_THAT(none.body, HasSubstr("no model here can do that"));
   Client one = client();
   const Answer a = one.post("/v1/images/edits", R"({"prompt":"x","image":"aGVsbG8="})");
   EXPECT_EQ(a.status, 400) << a.body;

@@ -47,6 +47,8 @@ std::string models_json(const std::vector<ModelCard>& cards) {
 ApiError no_such_model(const std::string& name, const std::vector<ModelCard>& cards) {
   std::vector<std::string> names;
   for (const auto& card : cards) names.push_back(card.id);
+  if (name.empty())
+    return {404, "no model here can do that; there is " + join(names, ", "), "model", "model_not_found"};
   const std::string what = fmt::format("there is no model \"{}\"; there is {}", name.substr(0, 200), join(names, ", "));
   return {404, what, "model", "model_not_found"};
 }

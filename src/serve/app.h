@@ -19,6 +19,8 @@ class App {
     size_t most_waiting = 4096;  // requests that wait for a worker; more get a 503
   };
   explicit App(Options options) : options_(std::move(options)), workers_(options_.workers, options_.most_waiting) {}
+  // What workers run refers to the models, and what the models' engines still say goes to the workers.
+  ~App() { workers_.stop(); }
 
   // Before router().
   void add(std::unique_ptr<LanguageModel> model) { languages_.push_back(std::move(model)); }
@@ -54,9 +56,9 @@ class App {
   Options options_;
   Registry metrics_;
   Desk desk_;
+  Workers workers_;
   std::vector<std::unique_ptr<LanguageModel>> languages_;
   std::vector<std::unique_ptr<PictureModel>> pictures_;
-  Workers workers_;
 };
 
 }  // namespace cairn::serve

@@ -28,6 +28,7 @@ class PictureJob : public std::enable_shared_from_this<PictureJob> {
   void start(std::vector<diffusion::Request> requests) {
     const size_t count = requests.size();
     made_.resize(count);
+    previews_.resize(count);
     left_ = count;
     model_.metrics().requests.add(static_cast<double>(count));
     for (size_t i = 0; i < count; ++i) {
@@ -81,8 +82,9 @@ class PictureJob : public std::enable_shared_from_this<PictureJob> {
     workers_.post([job = shared_from_this(), index, shown] {
       const auto file = job->encoded(shown->front());
       const std::lock_guard lock(job->mutex_);
-      if (!file || !job->made_[index].file.empty() || job->partial_ >= kMostPartial) return;
-      job->send(partial_image_event(job->head_, static_cast<int64_t>(index), job->partial_++, *file));
+      int64_t& shown_before = job->previews_[index];
+      if (!file || !job->made_[index].file.empty() || shown_before >= job->request_.partial_images) return;
+      job->send(partial_image_event(job->head_, static_cast<int64_t>(index), shown_before++, *file));
     });
   }
 
@@ -145,7 +147,6 @@ class PictureJob : public std::enable_shared_from_this<PictureJob> {
     tickets_.clear();
   }
 
-  static constexpr int64_t kMostPartial = 1000;
   const ImageRequest request_;
   const ImageAnswer head_;
   const PictureModel& model_;
@@ -155,7 +156,7 @@ class PictureJob : public std::enable_shared_from_this<PictureJob> {
   std::mutex mutex_;
   std::vector<diffusion::Engine::Ticket> tickets_;
   std::optional<Stream> stream_;
-  int64_t partial_ = 0;
+  std::vector<int64_t> previews_;  // sent so far, of each picture
   size_t left_ = 0;
   bool over_ = false;
 };

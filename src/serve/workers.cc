@@ -8,7 +8,7 @@ Workers::Workers(int threads, size_t most_queued) : most_queued_(most_queued) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
 }
 
-Workers::~Workers() {
+void Workers::stop() {
   std::deque<std::function<void()>> dropped;
   {
     const std::lock_guard lock(mutex_);
@@ -17,6 +17,7 @@ Workers::~Workers() {
   }
   wake_.notify_all();
   for (auto& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 bool Workers::post(std::function<void()> job) {

@@ -12,7 +12,10 @@ namespace cairn::serve {
 class Workers {
  public:
   Workers(int threads, size_t most_queued);
-  ~Workers();  // finishes what runs and drops what waits
+  ~Workers() { stop(); }
+
+  // Finishes what runs, drops what waits, and takes nothing any more. Once; not on a worker.
+  void stop();
 
   // Runs `job` soon. False when too much is waiting already. Whatever a job throws ends it alone.
   bool post(std::function<void()> job);

@@ -71,6 +71,16 @@ TEST_F(Gallery, AClientThatLeavesIsCancelled) {
   EXPECT_EQ(model_->engine().stats().cancelled, 1);
 }
 
+TEST_F(Gallery, AServerThatEndsCutsWhatIsUnderWay) {
+  Client c = client();
+  c.send_json("/v1/images/generations", R"({"prompt":"rocket","num_inference_steps":1000,"stream":true})");
+  Client brief = client();
+  brief.send_json("/v1/images/generations", R"({"prompt":"rocket","num_inference_steps":2})");
+  ASSERT_TRUE(c.read_until("image_generation.progress"));
+  EXPECT_FALSE((*server_)->drain(1ms));
+  EXPECT_TRUE(c.closed());
+}
+
 TEST_F(Gallery, BadRequestsAreRefusedByName) {
   struct Case {
     const char *body, *what;

@@ -39,11 +39,9 @@ struct ServeOptions {
     f("device", device, "where to compute")("threads", threads, "processor threads; 0: one a core", between(0, 4096));
     f("chat_template", chat_template, "file with a chat template to use instead of the model's own");
     f("reasoning_parser", reasoning_parser,
-      "how thoughts are marked: qwen3, deepseek-r1, ..., none; auto: as the "
-      "chat template shows");
+      "how thoughts are marked: qwen3, deepseek-r1, ..., none; auto: as the chat template shows");
     f("tool_call_parser", tool_call_parser,
-      "how tool calls are written: qwen, llama3, mistral, deepseekv3, none; "
-      "auto: as the chat template shows");
+      "how tool calls are written: qwen, llama3, mistral, deepseekv3, none; auto: as the chat template shows");
     f("page_size", page_size, "tokens in a block of the cache of keys and values",
       alias({"block_size"}).between(1, 1024));
     f("mem_fraction_static", mem_fraction_static, "share of the memory that is left for that cache",
@@ -88,7 +86,7 @@ Result<std::vector<Named>> models_of(const ServeOptions& o) {
     return out;
   }
   for (const std::string& word : o.models) {
-    const size_t equals = word.find('=');
+    const size_t equals = fs::is_directory(word) ? std::string::npos : word.find('=');
     Named one{equals == std::string::npos ? "" : word.substr(0, equals),
               equals == std::string::npos ? word : word.substr(equals + 1)};
     if (!fs::is_directory(one.folder)) return invalid("--model: there is no folder " + one.folder);

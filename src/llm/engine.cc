@@ -41,6 +41,7 @@ bool EngineState::take_orders() {
   }
   if (flush_now) {
     auto result = scheduler.flush_cache();
+    publish();  // who asked for it sees it done
     lock.lock();
     flushed = std::move(result);
     wake.notify_all();

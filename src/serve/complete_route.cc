@@ -71,7 +71,10 @@ class Completion final : public Job {
     if (!streaming_.stream) {
       total_.completion_tokens += usage.completion_tokens;
     } else {
-      chunk({choices_[answer].index, first_[answer] ? choices_[answer].text : "", {}, offset_of(answer, ""), finish});
+      CompletionChoice last{choices_[answer].index, "", {}, 0, finish};
+      if (first_[answer]) last.text = choices_[answer].text, last.logprobs = choices_[answer].logprobs;
+      last.text_offset = offset_of(answer, last.text);
+      chunk(last);
     }
   }
 

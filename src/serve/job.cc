@@ -12,6 +12,7 @@ Job::~Job() {
 void Job::start(std::vector<Ask> asks) {
   std::vector<std::shared_ptr<AnswerSink>> sinks;
   for (size_t i = 0; i < asks.size(); ++i) {
+    if (asks[i].config.logprobs) model_.bytes_of(0);  // worked out at its first use: here, not on the engine's thread
     if (asks[i].generate.logprob_start == 0 && !asks[i].generate.prompt.empty())
       asks[i].config.first = asks[i].generate.prompt.front();
     auto sink = AnswerSink::make(model_, std::move(asks[i].config), asks[i].generate.prompt, i, shared_from_this());
@@ -69,7 +70,7 @@ void Job::abort(size_t answer) {
   finish.why = Finish::Why::kAbort;
   finish.message = "ended by /abort_request";
   on_finished(answer, finish, s.usage);
-  if (--open_ > 0) return;
+  if (over_ || --open_ > 0) return;
   over_ = true;
   on_complete();
 }

@@ -278,6 +278,10 @@ TEST_F(Language, PromptsAreScoredAndEmbedded) {
   for (const Json& e : served_->stream("/v1/completions", with(echoed, {{"stream", true}})))
     streamed += text_at(e, "choices", 0, "text");
   EXPECT_EQ(streamed, joined);
+  const Json::Object only{{"prompt", "The capital of"}, {"echo", true}, {"logprobs", 1}, {"max_tokens", 1}};
+  const auto events = served_->stream("/v1/completions", with(only, {{"stream", true}}));
+  EXPECT_TRUE(text_at(events.front(), "choices", 0, "text").starts_with("The capital of"));
+  EXPECT_TRUE(at(events.front(), "choices", 0, "logprobs", "token_logprobs", 0).is_null());
   const auto both =
       served_->post("/v1/embeddings",
                     Json::Object{{"input", Json::Array{"a fox", "a bird"}}, {"pooling", "mean"}, {"normalize", false}});

@@ -12,6 +12,7 @@
 #include "app/report.h"
 #include "base/file.h"
 #include "device/device.h"
+#include "llm/runner.h"
 #include "ops/profile.h"
 
 namespace cairn::app {
@@ -43,8 +44,8 @@ Tensor longs(const std::vector<int64_t>& v) {
 // Sequences of equal length that grow together.
 class OneBatch {
  public:
-  OneBatch(const llm::CausalLm& model, const OneBatchOptions& o, llm::KvCache& cache)
-      : model_(model), o_(o), cache_(cache), tables_(static_cast<size_t>(o.batch_size)) {
+  OneBatch(const OneBatchOptions& o, llm::Runner& runner)
+      : o_(o), runner_(runner), tables_(static_cast<size_t>(o.batch_size)) {
     int32_t next = 0;
     const int64_t each = (o.input_len + o.output_len + o.block_size - 1) / o.block_size;
     for (auto& table : tables_) {
@@ -53,9 +54,9 @@ class OneBatch {
     }
   }
 
-  // Rows [from, to) of `ids` for sequences [first, last): the hidden states.
+  // `ids` from position `from` on for sequences [first, last): logits of their last tokens.
   Tensor run(size_t first, size_t last, const std::vector<std::vector<int64_t>>& ids, int64_t from) {
-    std::vector<int64_t> tokens, positions, slots;
+    std::vector<int64_t> tokens, positions, slots, sampled;
     llm::Batch batch;
     for (size_t s = first; s < last; ++s) {
       const auto rows = static_cast<int64_t>(ids[s].size());
@@ -66,15 +67,15 @@ class OneBatch {
         positions.push_back(at);
         slots.push_back(tables_[s][static_cast<size_t>(at / o_.block_size)] * o_.block_size + at % o_.block_size);
       }
+      sampled.push_back(static_cast<int64_t>(tokens.size()) - 1);
     }
     batch.tokens = longs(tokens), batch.positions = longs(positions), batch.slots = longs(slots);
-    return model_.forward(batch, cache_);
+    return runner_.run(batch, sampled).logits;
   }
 
  private:
-  const llm::CausalLm& model_;
   const OneBatchOptions& o_;
-  llm::KvCache& cache_;
+  llm::Runner& runner_;
   std::vector<std::vector<int32_t>> tables_;
 };
 
@@ -83,9 +84,9 @@ struct Times {
   std::vector<double> decode;  // of each step
 };
 
-Result<Times> round(const llm::CausalLm& model, const OneBatchOptions& o, llm::KvCache& cache, uint32_t seed) {
+Result<Times> round(const llm::CausalLm& model, const OneBatchOptions& o, llm::Runner& runner, uint32_t seed) {
   const Inference no_gradients;
-  OneBatch batch(model, o, cache);
+  OneBatch batch(o, runner);
   std::mt19937 random(seed);
   std::uniform_int_distribution<int64_t> any(0, model.vocabulary() - 1);
   const auto sequences = static_cast<size_t>(o.batch_size);
@@ -101,14 +102,14 @@ Result<Times> round(const llm::CausalLm& model, const OneBatchOptions& o, llm::K
       const int64_t to = std::min(o.input_len, from + o.chunk);
       std::vector<std::vector<int64_t>> part(sequences);
       part[s].assign(prompts[s].begin() + from, prompts[s].begin() + to);
-      const Tensor hidden = batch.run(s, s + 1, part, from);
-      if (to == o.input_len) next[s] = {model.logits(hidden.slice(0, -1))[0].argmax().item<int64_t>()};
+      const Tensor logits = batch.run(s, s + 1, part, from);
+      if (to == o.input_len) next[s] = {logits[0].argmax().item<int64_t>()};
     }
   t.prefill = seconds_now() - start;
   for (int64_t i = 0; i < o.output_len; ++i) {
     if (interrupted) return failure(Code::kCancelled, "stopped in decode");
     start = seconds_now();
-    const Tensor chosen = model.logits(batch.run(0, sequences, next, o.input_len + i)).argmax(-1);
+    const Tensor chosen = batch.run(0, sequences, next, o.input_len + i).argmax(-1);
     for (size_t s = 0; s < sequences; ++s) next[s] = {chosen[static_cast<int64_t>(s)].item<int64_t>()};
     t.decode.push_back(seconds_now() - start);
   }
@@ -132,7 +133,9 @@ Result<int> bench_one_batch(const Arguments& args) {
               "Times prefill and decode of one batch, without a server or a scheduler.");
   OneBatchOptions o;
   LanguageOptions lo;
+  llm::GraphConfig graph;
   flags.add("Benchmark", o);
+  flags.add("Graphs", graph);
   flags.add("Model", lo);
   if (!TRY(flags.parse(args))) return 0;
   const auto lm = TRY(load_language(lo));
@@ -142,9 +145,10 @@ Result<int> bench_one_batch(const Arguments& args) {
   llm::KvCache cache(lm.model->kv_shape(),
                      o.batch_size * ((o.input_len + o.output_len + o.block_size - 1) / o.block_size), o.block_size,
                      lm.model->dtype());
+  llm::Runner runner(*lm.model, cache, graph);
   std::vector<double> prefill, decode, total;
   for (int64_t i = 0; i <= o.repeat; ++i) {
-    const Times t = TRY(round(*lm.model, o, cache, static_cast<uint32_t>(i)));
+    const Times t = TRY(round(*lm.model, o, runner, static_cast<uint32_t>(i)));
     if (i == 0) continue;  // weights are packed at their first use
     const double all = std::accumulate(t.decode.begin(), t.decode.end(), 0.0);
     prefill.push_back(t.prefill);
@@ -157,8 +161,10 @@ Result<int> bench_one_batch(const Arguments& args) {
              device::threads(), o.batch_size, o.input_len, o.output_len);
   fmt::print("prefill {:.1f} ms, {:.0f} tok/s; decode {:.3f} ms a step, {:.1f} tok/s; {:.3f} s in all\n",
              median(prefill) * 1e3, prefill_rate, median(decode) * 1e3, decode_rate, median(total));
+  if (!runner.refused().empty()) fmt::print("every kernel started anew: {}\n", runner.refused());
   if (o.profile) {
-    OneBatch batch(*lm.model, o, cache);
+    llm::Runner eager(*lm.model, cache, {.disable = true});
+    OneBatch batch(o, eager);
     const Inference no_gradients;
     const std::vector<std::vector<int64_t>> next(static_cast<size_t>(o.batch_size), {1});
     const std::vector<std::vector<int64_t>> chunk(1, std::vector<int64_t>(std::min(o.chunk, o.input_len), 1));
@@ -168,7 +174,7 @@ Result<int> bench_one_batch(const Arguments& args) {
       print_profile(profile, "first chunk of a prompt");
     }
     const ops::Profile profile;
-    lm.model->logits(batch.run(0, static_cast<size_t>(o.batch_size), next, o.input_len));
+    batch.run(0, static_cast<size_t>(o.batch_size), next, o.input_len);
     print_profile(profile, "decode step");
   }
   if (!o.json.empty())

@@ -2,6 +2,7 @@
 #include <malloc.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 
@@ -45,6 +46,11 @@ LibtorchThreads::LibtorchThreads() : before_(at::get_num_threads()) {
   at::set_num_threads(static_cast<int>(threads()));
 }
 LibtorchThreads::~LibtorchThreads() { at::set_num_threads(before_); }
+
+int64_t last_level_cache() {
+  static const int64_t size = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return size > 0 ? size : 32 << 20;
+}
 
 int64_t peak_memory() {
   struct rusage usage {};

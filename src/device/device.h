@@ -32,6 +32,9 @@ class LibtorchThreads {
   int before_;
 };
 
+// Bytes of the largest cache; a usual size where the system does not say.
+int64_t last_level_cache();
+
 // The most memory that this process has held, in bytes: resident set, mapped weights that were read included.
 int64_t peak_memory();
 

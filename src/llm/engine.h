@@ -10,6 +10,7 @@
 #include "llm/causal_lm.h"
 #include "llm/ngram.h"
 #include "llm/plan/config.h"
+#include "llm/runner.h"
 #include "llm/sampling.h"
 #include "text/grammar/grammar.h"
 
@@ -73,6 +74,7 @@ class Engine {
     std::vector<int32_t> ends;  // the model's end tokens
     SchedulerConfig scheduler;  // its draft_tokens follow from `speculative`
     SpeculativeConfig speculative;
+    GraphConfig graph;
     int64_t block_size = 16;
     // Blocks of the cache; 0 takes `mem_fraction_static` of the memory that is available, and no more than all running
     // requests can fill.

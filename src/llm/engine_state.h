@@ -55,7 +55,8 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
         options(std::move(o)),
         blocks(count, options.block_size),
         scheduler(options.scheduler, blocks),
-        cache(model->kv_shape(), count, options.block_size, model->dtype()) {}
+        cache(model->kv_shape(), count, options.block_size, model->dtype()),
+        runner(*model, cache, options.graph) {}
 
   // engine.cc
   void loop();
@@ -66,7 +67,7 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
   // engine_step.cc
   void step();
   Drafts drafts_of(const StepPlan& plan) const;
-  void choose(const StepPlan& plan, const Ran& ran, const Drafts& drafts, StepResult& result);
+  void choose(const StepPlan& plan, const Batch& batch, const Drafts& drafts, StepResult& result);
   Result<void> judge_prompt(Answer& a, const PlanRow& row, const Tensor& hidden);
   void pool(Answer& a, const PlanRow& row, const Tensor& hidden);
   Result<void> choose(Answer& a, std::span<float> logits, std::vector<Token>& chosen);
@@ -86,6 +87,7 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
   kv::BlockPool blocks;
   Scheduler scheduler;
   KvCache cache;
+  Runner runner;
   std::map<RequestId, Answer> answers;
   std::map<uint64_t, RequestId> numbers;
   EngineStats counted;

@@ -123,16 +123,16 @@ Drafts EngineState::drafts_of(const StepPlan& plan) const {
   return out;
 }
 
-void EngineState::choose(const StepPlan& plan, const Ran& ran, const Drafts& drafts, StepResult& result) {
+void EngineState::choose(const StepPlan& plan, const Batch& batch, const Drafts& drafts, StepResult& result) {
   std::vector<int64_t> sampled;
   for (size_t i = 0; i < plan.rows.size(); ++i) {
     const PlanRow& r = plan.rows[i];
     if (!r.sample) continue;
-    const int64_t first = ran.first[i] + r.to - r.from - 1;
+    const int64_t first = batch.sequences[i].row + r.to - r.from - 1;
     for (size_t j = 0; j <= (drafts.empty() ? 0 : drafts[i].size()); ++j)
       sampled.push_back(first + static_cast<int64_t>(j));
   }
-  const Tensor logits = logits_of(*model, ran.hidden, sampled);
+  const auto [hidden, logits] = runner.run(batch, sampled);
   int64_t row = 0;
   std::vector<std::pair<RequestId, Error>> failed;
   std::vector<Token> chosen;
@@ -140,7 +140,7 @@ void EngineState::choose(const StepPlan& plan, const Ran& ran, const Drafts& dra
     const PlanRow& r = plan.rows[i];
     Answer& a = answers.at(r.id);
     chosen.clear();
-    const Tensor own_hidden = ran.hidden.narrow(0, ran.first[i], r.to - r.from);
+    const Tensor own_hidden = hidden.narrow(0, batch.sequences[i].row, r.to - r.from);
     auto ok = judge_prompt(a, r, own_hidden);
     if (ok) pool(a, r, own_hidden);
     if (r.sample) {
@@ -178,7 +178,7 @@ void EngineState::step() {
         std::vector<bool> stretched;
         for (const PlanRow& r : plan.rows) stretched.push_back(answers.at(r.id).stretched);
         const Drafts drafts = drafts_of(plan);
-        choose(plan, run(*model, cache, plan, stretched, drafts), drafts, result);
+        choose(plan, batch_of(plan, cache.block_size(), stretched, drafts), drafts, result);
       },
       "send shorter requests, or fewer at once");
   ++counted.steps;

@@ -39,13 +39,7 @@ Batch batch_of(const StepPlan& plan, int64_t block_size, const std::vector<bool>
   return b;
 }
 
-Ran run(const CausalLm& model, const KvCache& cache, const StepPlan& plan, const std::vector<bool>& stretched,
-        const Drafts& drafts) {
-  const Batch batch = batch_of(plan, cache.block_size(), stretched, drafts);
-  Ran out{.hidden = model.forward(batch, cache), .first = {}};
-  for (const auto& s : batch.sequences) out.first.push_back(s.row);
-  return out;
-}
+namespace {
 
 Tensor logits_of(const CausalLm& model, const Tensor& hidden, std::span<const int64_t> rows) {
   const auto count = static_cast<int64_t>(rows.size());
@@ -55,6 +49,68 @@ Tensor logits_of(const CausalLm& model, const Tensor& hidden, std::span<const in
   const Tensor index = longs(count);
   std::ranges::copy(rows, data(index));
   return model.logits(hidden.index_select(0, index.to(hidden.device())));
+}
+
+}  // namespace
+
+Runner::Out Runner::run(const Batch& batch, std::span<const int64_t> sampled) {
+  if (!decodes(batch, sampled)) return eager(batch, sampled);
+  const auto [at, first] = graphs_.try_emplace(batch.rows());
+  if (first) return eager(batch, sampled);  // weights get the form that kernels want
+  if (!at->second) return capture(at->second.emplace(), batch, sampled);
+  Decode& d = *at->second;
+  if (!d.graph) return eager(batch, sampled);
+  fill(d.image, batch);
+  d.graph->replay();
+  ++replays_;
+  return d.out;
+}
+
+bool Runner::decodes(const Batch& batch, std::span<const int64_t> sampled) const {
+  const int64_t rows = batch.rows();
+  if (config_.disable || !refused_.empty() || rows > config_.max_bs || !batch.stretched.empty()) return false;
+  if (static_cast<int64_t>(sampled.size()) != rows || static_cast<int64_t>(batch.sequences.size()) != rows)
+    return false;
+  for (int64_t i = 0; i < rows; ++i) {
+    const auto& s = batch.sequences[static_cast<size_t>(i)];
+    if (s.row != i || s.rows != 1 || sampled[static_cast<size_t>(i)] != i) return false;
+  }
+  return true;
+}
+
+Runner::Out Runner::eager(const Batch& batch, std::span<const int64_t> sampled) const {
+  Out out{.hidden = model_.forward(batch, cache_), .logits = {}};
+  out.logits = logits_of(model_, out.hidden, sampled);
+  return out;
+}
+
+Runner::Out Runner::capture(Decode& to, const Batch& batch, std::span<const int64_t> sampled) {
+  const int64_t rows = batch.rows();
+  to.image = {.tokens = longs(rows), .positions = longs(rows), .slots = longs(rows), .sequences = batch.sequences};
+  fill(to.image, batch);
+  Out made;
+  auto graph = device::Graph::capture(memory_, [&] { made = eager(to.image, sampled); });
+  if (!graph) {
+    refused_ = graph.error().what;
+    return made;
+  }
+  to.graph = std::move(*graph);
+  to.out = {borrowed(made.hidden), borrowed(made.logits)};
+  return to.out;
+}
+
+// Kernels look at nothing of what they are given, so it is looked at here.
+void Runner::fill(Batch& image, const Batch& batch) const {
+  const int64_t rows = batch.rows(), places = cache_.blocks() * cache_.block_size();
+  for (int64_t i = 0; i < rows; ++i)
+    check(data(batch.tokens)[i] >= 0 && data(batch.tokens)[i] < model_.vocabulary() && data(batch.positions)[i] >= 0 &&
+              data(batch.positions)[i] < model_.max_positions() && data(batch.slots)[i] >= 0 &&
+              data(batch.slots)[i] < places,
+          "a step's tokens, positions and slots are those of its model and cache");
+  for (const auto& [to, from] : {std::pair(&image.tokens, &batch.tokens), std::pair(&image.positions, &batch.positions),
+                                 std::pair(&image.slots, &batch.slots)})
+    std::copy_n(data(*from), rows, data(*to));
+  std::ranges::copy(batch.sequences, image.sequences.begin());
 }
 
 }  // namespace cairn::llm

@@ -1,8 +1,11 @@
 // Runs planned steps on a model.
 #pragma once
+#include <map>
 #include <memory>
 #include <span>
 
+#include "base/fields.h"
+#include "device/graph.h"
 #include "llm/causal_lm.h"
 #include "llm/plan/step_plan.h"
 
@@ -14,15 +17,53 @@ namespace cairn::llm {
 using Drafts = std::vector<std::vector<Token>>;
 Batch batch_of(const StepPlan& plan, int64_t block_size, const std::vector<bool>& stretched, const Drafts& drafts = {});
 
-// Hidden states (T, D) of all tokens of a step, and where each row of its plan begins among them.
-struct Ran {
-  Tensor hidden;
-  std::vector<int64_t> first;
-};
-Ran run(const CausalLm& model, const KvCache& cache, const StepPlan& plan, const std::vector<bool>& stretched,
-        const Drafts& drafts = {});
+struct GraphConfig {
+  bool disable = false;
+  int64_t max_bs = 64;
 
-// Logits (n, vocabulary) of n hidden states, by their rows; undefined for none.
-Tensor logits_of(const CausalLm& model, const Tensor& hidden, std::span<const int64_t> rows);
+  void fields(auto& f) {
+    f("disable_graph", disable, "start every kernel anew instead of replaying captured steps",
+      alias({"disable_cuda_graph"}))("graph_max_bs", max_bs, "most sequences of a step that is captured",
+                                     alias({"cuda_graph_max_bs"}).between(1, 65536));
+  }
+};
+
+// Runs steps. Those of one token a sequence, which answers under way consist of, are captured as graphs at their second
+// occurrence, one for each number of sequences, and replayed from then on. A model that cannot be captured is run as it
+// is. Of one thread at a time; model and cache must outlive it.
+class Runner {
+ public:
+  Runner(const CausalLm& model, const KvCache& cache, GraphConfig config)
+      : model_(model), cache_(cache), config_(config) {}
+
+  // Valid until the next run; logits may be overwritten.
+  struct Out {
+    Tensor hidden;  // (T, D), of all rows
+    Tensor logits;  // (n, vocabulary) of the rows asked for; undefined for none
+  };
+  Out run(const Batch& batch, std::span<const int64_t> sampled);
+
+  int64_t replays() const { return replays_; }
+  const std::string& refused() const { return refused_; }  // why nothing is captured; empty while it may be
+
+ private:
+  struct Decode {
+    Batch image;  // what the graph reads
+    Out out;
+    std::optional<device::Graph> graph;
+  };
+  Out eager(const Batch& batch, std::span<const int64_t> sampled) const;
+  Out capture(Decode& to, const Batch& batch, std::span<const int64_t> sampled);
+  bool decodes(const Batch& batch, std::span<const int64_t> sampled) const;
+  void fill(Batch& image, const Batch& batch) const;
+
+  const CausalLm& model_;
+  const KvCache& cache_;
+  GraphConfig config_;
+  Arena memory_;  // of all graphs: one is replayed at a time
+  std::map<int64_t, std::optional<Decode>> graphs_;
+  std::string refused_;
+  int64_t replays_ = 0;
+};
 
 }  // namespace cairn::llm

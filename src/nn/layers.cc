@@ -7,17 +7,16 @@
 namespace cairn::nn {
 
 Tensor Embedding::operator()(const Tensor& ids) const {
-  const Tensor flat = ids.flatten();
-  if (flat.numel() > 0) {
-    const int64_t least = flat.min().item<int64_t>(), most = flat.max().item<int64_t>();
-    if (least < 0 || most >= weight_.size(0))
+  const Tensor flat = ids.flatten(), host = flat.to(c10::DeviceType::CPU).contiguous();
+  const auto* id = static_cast<const int64_t*>(host.const_data_ptr());
+  for (int64_t i = 0; i < host.numel(); ++i)
+    if (id[i] < 0 || id[i] >= weight_.size(0))
       throw Failure(
           Error{Code::kInvalidArgument,
                 fmt::format("token id {} is outside the model's vocabulary of {}: tokenizer and text encoder do "
                             "not belong together",
-                            least < 0 ? least : most, weight_.size(0))});
-  }
-  return weight_.index_select(0, flat).to(out_).unflatten(0, ids.sizes());
+                            id[i], weight_.size(0))});
+  return ops::embedding(flat, weight_, out_).unflatten(0, ids.sizes());
 }
 
 Tensor sinusoid(const Tensor& timesteps, int64_t width, Dtype out) {

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/fields.h"
+#include "device/graph.h"
 
 namespace cairn::nn {
 namespace {
@@ -129,10 +130,10 @@ struct Rope::Stretches {
   std::vector<float> frequencies;
   float factor = 1;
   int64_t width = 0;
-  std::vector<std::once_flag> once;
-  std::vector<Tensor> tables;  // (2, kStretch, width)
+  mutable std::vector<std::once_flag> once;
+  mutable std::vector<Tensor> tables;  // (2, kStretch, width)
 
-  const float* at(int64_t stretch) {
+  const float* at(int64_t stretch) const {
     const auto i = static_cast<size_t>(stretch);
     std::call_once(once[i], [&] { tables[i] = made(stretch * kStretch); });
     return static_cast<const float*>(tables[i].const_data_ptr());
@@ -182,18 +183,22 @@ Tensor Rope::table(const Tensor& positions, const std::vector<bool>& stretched) 
   const Tensor host = positions.to(c10::DeviceType::CPU).contiguous();
   const auto* at = static_cast<const int64_t*>(host.const_data_ptr());
   const int64_t tokens = host.numel();
-  Tensor out = empty({2, tokens, width_}, kF32);
-  auto *cos = static_cast<float*>(out.mutable_data_ptr()), *sin = cos + tokens * width_;
-  const auto bytes = static_cast<size_t>(width_) * sizeof(float);
-  for (int64_t t = 0; t < tokens; ++t, cos += width_, sin += width_) {
+  for (int64_t t = 0; t < tokens; ++t)
     if (at[t] < 0 || at[t] >= positions_)
       throw Failure(Error{Code::kInvalidArgument,
                           fmt::format("position {} is outside the model's {} positions", at[t], positions_)});
-    const bool longer = switches_ && !stretched.empty() && stretched[static_cast<size_t>(t)];
-    const float* from = kinds_[longer ? 1 : 0]->at(at[t] / kStretch) + at[t] % kStretch * width_;
-    std::memcpy(cos, from, bytes);
-    std::memcpy(sin, from + kStretch * width_, bytes);
-  }
+  const Tensor out = empty({2, tokens, width_}, kF32);
+  const bool any = switches_ && !stretched.empty();
+  device::on_host([this, at, tokens, longer = any ? stretched : std::vector<bool>(),
+                   to = static_cast<float*>(out.mutable_data_ptr())] {
+    const auto bytes = static_cast<size_t>(width_) * sizeof(float);
+    for (int64_t t = 0; t < tokens; ++t) {
+      const Stretches& kind = *kinds_[!longer.empty() && longer[static_cast<size_t>(t)] ? 1 : 0];
+      const float* from = kind.at(at[t] / kStretch) + at[t] % kStretch * width_;
+      std::memcpy(to + t * width_, from, bytes);
+      std::memcpy(to + (tokens + t) * width_, from + kStretch * width_, bytes);
+    }
+  });
   return out.to(positions.device());
 }
 

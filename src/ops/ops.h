@@ -45,6 +45,7 @@ Tensor norm_modulate(const Tensor& x, const Tensor& modulation, int64_t shift, i
 Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, double eps);
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal, double scale);
 Tensor concat(at::TensorList x);
+Tensor embedding(const Tensor& ids, const Tensor& table, Dtype out);
 }  // namespace reference
 
 // act(concat(x, -1) W^T + b). Each x (N, T, D_i), widths adding up to w.in(); the result (N, T, w.out()) in `out`.
@@ -82,6 +83,9 @@ inline Op<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
 
 // Token sequences (N, T_i, D) one after the other: (N, sum T_i, D).
 inline Op<Tensor(at::TensorList x)> concat{"concat", reference::concat};
+
+// Rows of a table (rows, D) by ids (T) int64, each below `rows`: (T, D).
+inline Op<Tensor(const Tensor& ids, const Tensor& table, Dtype out)> embedding{"embedding", reference::embedding};
 
 // Installs the kernels of the processor at hand (chosen by its instruction set). Idempotent, cheap.
 void install_cpu();

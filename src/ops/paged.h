@@ -2,15 +2,9 @@
 // width.
 #pragma once
 #include "ops/ops.h"
+#include "ops/paged_sequence.h"
 
 namespace cairn::ops {
-
-// One sequence of a step. Rows [row, row + rows) of the step are its last `rows` tokens, and `blocks` lists the blocks
-// of all its `keys` tokens, those rows included.
-struct PagedSequence {
-  int64_t row = 0, rows = 0, keys = 0;
-  const int32_t* blocks = nullptr;
-};
 
 // A token sees itself and the tokens before it: the last `window` of them where that is not 0. softcap: scores s become
 // softcap * tanh(s / softcap) where it is not 0 (Gemma 2).

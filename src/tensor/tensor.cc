@@ -10,6 +10,8 @@
 #include <memory>
 #include <new>
 
+#include "tensor/arena.h"
+
 namespace cairn {
 
 Result<Dtype> parse_dtype(const std::string& name) {
@@ -32,7 +34,10 @@ std::string dtype_name(Dtype dtype) {
   }
 }
 
-Tensor empty(at::IntArrayRef shape, Dtype dtype) { return at::detail::empty_cpu(shape, dtype); }
+Tensor empty(at::IntArrayRef shape, Dtype dtype) {
+  if (Arena* arena = Arena::current()) [[unlikely]] return arena->empty(shape, dtype);
+  return at::detail::empty_cpu(shape, dtype);
+}
 Tensor zeros(at::IntArrayRef shape, Dtype dtype) { return empty(shape, dtype).zero_(); }
 
 Tensor lazy_zeros(at::IntArrayRef shape, Dtype dtype) {

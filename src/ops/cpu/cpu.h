@@ -12,5 +12,6 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, Dtype out);
 Tensor norm_modulate(const Tensor& x, const Tensor& modulation, int64_t shift, int64_t scale, double eps, Dtype out);
 Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, double eps);
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal, double scale);
+Tensor embedding(const Tensor& ids, const Tensor& table, Dtype out);
 
 }  // namespace cairn::ops::cpu

@@ -13,6 +13,7 @@ void install_cpu() {
   norm_modulate.on(kCPU, cpu::norm_modulate);
   qkv.on(kCPU, cpu::qkv);
   attention.on(kCPU, cpu::attention);
+  embedding.on(kCPU, cpu::embedding);
 }
 
 }  // namespace cairn::ops

@@ -57,6 +57,7 @@ struct Product {
   int64_t input_count, batches, tokens;
   const Packed* weights[2];
   Epilogue epilogue;
+  bool far = false;  // the weights come from memory, not from a cache
 };
 
 // Copies rows of `from` to fp32 or bf16 rows of `to`; columns past from.width become zero.
@@ -101,6 +102,7 @@ struct Kernels {
   const char* isa;
   bool bf16;  // has bf16 dot products: bf16 inputs are read as they are, not widened
   void (*products)(const Product* jobs, int64_t count, Worker worker);
+  void (*foresee_products)(const Product* jobs, int64_t count, Worker worker);  // asks for what products reads first
   void (*copy)(const Copy& copy, Worker worker);
   void (*norm)(const Norm& norm, Worker worker);
   void (*attention)(const Attention& attention, Worker worker);

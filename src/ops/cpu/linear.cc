@@ -1,4 +1,5 @@
 // The products of ops.h on packed weights. What the kernels do not take goes to the reference.
+#include <algorithm>
 #include <array>
 
 #include "ops/cpu/cpu.h"
@@ -17,14 +18,17 @@ Rows result_rows(const Tensor& t) { return *rows_of(t); }
 class Inputs {
  public:
   // Whether the kernels take these tensors with this weight.
-  bool read(at::TensorList x, const Weight& w) {
+  static bool fit(at::TensorList x, const Weight& w) {
     if (!type_of(w.dtype()) || x.empty() || static_cast<int64_t>(x.size()) > kMaxInputs) return false;
+    return std::ranges::all_of(x, [](const Tensor& t) { return rows_of(t).has_value(); });
+  }
+
+  void read(at::TensorList x, const Weight& w) {
     tokens = x[0].size(-2);
     batches = x[0].dim() == 3 ? x[0].size(0) : 1;
     int64_t width = 0;
     for (const Tensor& t : x) {
       const auto rows = rows_of(t);
-      if (!rows) return false;
       check(t.size(-2) == tokens && (t.dim() == 3 ? t.size(0) : 1) == batches,
             "inputs of one product have the same rows");
       parts[count++] = *rows;
@@ -32,7 +36,6 @@ class Inputs {
     }
     check(width == w.in(), "the widths of the inputs add up to that of the weight");
     convert(w);
-    return true;
   }
   int64_t rows() const { return batches * tokens; }
 
@@ -65,24 +68,41 @@ class Inputs {
   Tensor memory_;
 };
 
-void multiply(at::ArrayRef<Inputs> inputs, at::ArrayRef<Product> jobs) {
+int64_t work_of(at::ArrayRef<Product> jobs) {
   int64_t work = 0;
-  bool copies = false;
   for (const Product& p : jobs) work += p.batches * p.tokens * p.weights[0]->out * p.weights[0]->in;
-  for (const Inputs& x : inputs) copies |= x.copy_count > 0;
-  const Kernels& k = kernels();
-  share(work, [&](Worker worker) {
-    if (copies) {
-      for (const Inputs& x : inputs)
-        for (int64_t i = 0; i < x.copy_count; ++i) k.copy(x.copies[i], worker);
-      barrier(worker);
-    }
-    k.products(jobs.data(), static_cast<int64_t>(jobs.size()), worker);
-  });
+  return work;
 }
 
+void multiply(at::ArrayRef<Inputs> inputs, at::ArrayRef<Product> jobs, Worker worker) {
+  const Kernels& k = kernels();
+  bool copies = false;
+  for (const Inputs& x : inputs) {
+    copies |= x.copy_count > 0;
+    for (int64_t i = 0; i < x.copy_count; ++i) k.copy(x.copies[i], worker);
+  }
+  if (copies) barrier(worker);
+  k.products(jobs.data(), static_cast<int64_t>(jobs.size()), worker);
+}
+
+// The beginning of this worker's part of the weights.
+bool foresee(at::ArrayRef<Product> jobs, Worker worker) {
+  kernels().foresee_products(jobs.data(), static_cast<int64_t>(jobs.size()), worker);
+  return true;
+}
+
+// One product.
+struct Single {
+  int64_t work() const { return work_of(job); }
+  void operator()(Worker worker) const { multiply(in, job, worker); }
+  bool foresee(Worker worker) const { return cpu::foresee(job, worker); }
+
+  Inputs in;
+  Product job;
+};
+
 Product product(const Inputs& x, const Weight& w, Epilogue epilogue) {
-  return {x.parts.data(), x.count, x.batches, x.tokens, {&packed(w), nullptr}, epilogue};
+  return {x.parts.data(), x.count, x.batches, x.tokens, {&packed(w), nullptr}, epilogue, panels_are_far()};
 }
 
 Tensor empty_like_rows(const Tensor& x, int64_t width, Dtype dtype) {
@@ -94,68 +114,92 @@ Tensor empty_like_rows(const Tensor& x, int64_t width, Dtype dtype) {
 }  // namespace
 
 Tensor linear(at::TensorList x, const Weight& w, Activation act, Dtype out) {
-  Inputs in;
-  if (!type_of(out) || !in.read(x, w)) return reference::linear(x, w, act, out);
+  if (!type_of(out) || !Inputs::fit(x, w)) return reference::linear(x, w, act, out);
   Tensor y = empty_like_rows(x[0], w.out(), out);
-  Epilogue e;
-  e.act = act_of(act);
-  e.out = result_rows(y);
-  multiply(in, product(in, w, e));
+  launch<Single>([&](Single& call) {
+    call.in.read(x, w);
+    Epilogue e;
+    e.act = act_of(act);
+    e.out = result_rows(y);
+    call.job = product(call.in, w, e);
+  });
   return y;
 }
 
 Tensor linear_add(const Tensor& residual, at::TensorList x, const Weight& w, const Tensor& modulation, int64_t gate) {
-  Inputs in;
   const auto old = rows_of(residual);
-  if (!old || !in.read(x, w)) return reference::linear_add(residual, x, w, modulation, gate);
-  check(residual.size(-1) == w.out() && residual.size(-2) == in.tokens && residual.numel() == in.rows() * w.out(),
-        "the residual has the shape of the product");
+  if (!old || !Inputs::fit(x, w)) return reference::linear_add(residual, x, w, modulation, gate);
   Tensor y = empty(residual.sizes(), residual.scalar_type());
-  const Part part = part_of(modulation, gate, in.batches);
-  Epilogue e;
-  e.kind = Epilogue::kAdd;
-  e.out = result_rows(y);
-  e.residual = *old;
-  e.gate = part.data;
-  e.gate_stride = part.stride;
-  multiply(in, product(in, w, e));
+  launch<Single>([&](Single& call) {
+    const Inputs& in = call.in;
+    call.in.read(x, w);
+    check(residual.size(-1) == w.out() && residual.size(-2) == in.tokens && residual.numel() == in.rows() * w.out(),
+          "the residual has the shape of the product");
+    const Part part = part_of(modulation, gate, in.batches);
+    Epilogue e;
+    e.kind = Epilogue::kAdd;
+    e.out = result_rows(y);
+    e.residual = *old;
+    e.gate = part.data;
+    e.gate_stride = part.stride;
+    call.job = product(in, w, e);
+  });
   return y;
 }
 
 Tensor linear_glu(const Tensor& x, const Weight& gate, const Weight& up, Activation act) {
-  Inputs in;
-  if (gate.dtype() != up.dtype() || !in.read(x, gate)) return reference::linear_glu(x, gate, up, act);
+  if (gate.dtype() != up.dtype() || !Inputs::fit(x, gate)) return reference::linear_glu(x, gate, up, act);
   check(gate.out() == up.out() && gate.in() == up.in(), "gate and up have the same shape");
   Tensor y = empty_like_rows(x, gate.out(), x.scalar_type());
-  Epilogue e;
-  e.kind = Epilogue::kGlu;
-  e.act = act_of(act);
-  e.out = result_rows(y);
-  Product p = product(in, gate, e);
-  p.weights[1] = &packed(up);
-  multiply(in, p);
+  launch<Single>([&](Single& call) {
+    call.in.read(x, gate);
+    Epilogue e;
+    e.kind = Epilogue::kGlu;
+    e.act = act_of(act);
+    e.out = result_rows(y);
+    call.job = product(call.in, gate, e);
+    call.job.weights[1] = &packed(up);
+  });
   return y;
 }
 
-Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, double eps) {
-  constexpr size_t kStreams = 4;
-  constexpr int64_t kMaxHead = 256;
-  const auto give_up = [&] { return reference::qkv(streams, rope, head_dim, eps); };
-  if (streams.size() > kStreams || head_dim % 16 || head_dim > kMaxHead) return give_up();
-  if (rope.defined() && (!rope.is_contiguous() || rope.scalar_type() != kF32)) return give_up();
-  for (const QkvStream& s : streams)
-    for (const Tensor& norm : {s.q_norm, s.k_norm})
-      if (norm.defined() && !type_of(norm.scalar_type())) return give_up();
+namespace {
+
+constexpr size_t kStreams = 4;
+constexpr int64_t kMaxHead = 256;
+
+// Three products of each stream. A norm's weight is copied: it may be of another type.
+struct Heads {
+  int64_t work() const { return work_of({jobs.data(), 3 * count}); }
+  void operator()(Worker worker) const { multiply({inputs.data(), count}, {jobs.data(), 3 * count}, worker); }
+  bool foresee(Worker worker) const { return cpu::foresee({jobs.data(), 3 * count}, worker); }
+
   std::array<Inputs, kStreams> inputs;
   std::array<Product, 3 * kStreams> jobs;
   std::array<std::array<float, kMaxHead>, 2 * kStreams> norms;
-  int64_t tokens = 0;
-  for (size_t i = 0; i < streams.size(); ++i) {
-    const QkvStream& s = streams[i];
+  size_t count = 0;
+};
+
+bool heads_fit(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim) {
+  if (streams.size() > kStreams || head_dim % 16 || head_dim > kMaxHead) return false;
+  if (rope.defined() && (!rope.is_contiguous() || rope.scalar_type() != kF32)) return false;
+  for (const QkvStream& s : streams) {
     const Dtype dtype = s.q.dtype();
     if (s.x.dim() != 3 || s.x.scalar_type() != streams[0].x.scalar_type() || s.k.dtype() != dtype ||
-        s.v.dtype() != dtype || !inputs[i].read(s.x, s.q))
-      return give_up();
+        s.v.dtype() != dtype || !Inputs::fit(s.x, s.q))
+      return false;
+    for (const Tensor* norm : {&s.q_norm, &s.k_norm})
+      if (norm->defined() && !type_of(norm->scalar_type())) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, double eps) {
+  if (!heads_fit(streams, rope, head_dim)) return reference::qkv(streams, rope, head_dim, eps);
+  int64_t tokens = 0;
+  for (const QkvStream& s : streams) {
     check(s.k.in() == s.q.in() && s.v.in() == s.q.in() && s.k.out() == s.v.out() && s.q.out() % head_dim == 0 &&
               s.k.out() % head_dim == 0 && s.q.out() == streams[0].q.out() && s.k.out() == streams[0].k.out() &&
               s.x.size(0) == streams[0].x.size(0),
@@ -169,37 +213,39 @@ Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, d
     return empty({batches, tokens, w.out() / head_dim, head_dim}, streams[0].x.scalar_type());
   };
   Qkv result{make(streams[0].q), make(streams[0].k), make(streams[0].v)};
-  int64_t first = 0;
-  for (size_t i = 0; i < streams.size(); ++i) {
-    const QkvStream& s = streams[i];
-    const auto job = [&](int which, const Weight& w, const Tensor& to, const Tensor& norm) {
-      Epilogue e;
-      e.kind = Epilogue::kHeads;
-      e.head_dim = head_dim;
-      e.eps = static_cast<float>(eps);
-      const Type type = *type_of(to.scalar_type());
-      const int64_t width = w.out();
-      e.out = {static_cast<char*>(to.mutable_data_ptr()) + first * width * to.element_size(), type, width,
-               tokens * width, width};
-      if (norm.defined()) {
-        float* copy = norms[2 * i + which].data();
-        check(norm.numel() == head_dim, "the norm of a head has its width");
-        for (int64_t c = 0; c < head_dim; ++c) copy[c] = element(norm, c);
-        e.norm = copy;
-      }
-      if (rope.defined() && which < 2) {
-        const auto* table = static_cast<const float*>(rope.const_data_ptr());
-        e.cos = table + first * head_dim;
-        e.sin = e.cos + tokens * head_dim;
-      }
-      jobs[3 * i + which] = product(inputs[i], w, e);
-    };
-    job(0, s.q, result.q, s.q_norm);
-    job(1, s.k, result.k, s.k_norm);
-    job(2, s.v, result.v, {});
-    first += s.x.size(1);
-  }
-  multiply({inputs.data(), streams.size()}, {jobs.data(), 3 * streams.size()});
+  launch<Heads>([&](Heads& call) {
+    int64_t first = 0;
+    for (const QkvStream& s : streams) {
+      const size_t i = call.count++;
+      call.inputs[i].read(s.x, s.q);
+      const auto job = [&](size_t which, const Weight& w, const Tensor& to, const Tensor& norm) {
+        Epilogue e;
+        e.kind = Epilogue::kHeads;
+        e.head_dim = head_dim;
+        e.eps = static_cast<float>(eps);
+        const Type type = *type_of(to.scalar_type());
+        const int64_t width = w.out();
+        e.out = {static_cast<char*>(to.mutable_data_ptr()) + first * width * to.element_size(), type, width,
+                 tokens * width, width};
+        if (norm.defined()) {
+          float* copy = call.norms[2 * i + which].data();
+          check(norm.numel() == head_dim, "the norm of a head has its width");
+          for (int64_t c = 0; c < head_dim; ++c) copy[c] = element(norm, c);
+          e.norm = copy;
+        }
+        if (rope.defined() && which < 2) {
+          const auto* table = static_cast<const float*>(rope.const_data_ptr());
+          e.cos = table + first * head_dim;
+          e.sin = e.cos + tokens * head_dim;
+        }
+        call.jobs[3 * i + which] = product(call.inputs[i], w, e);
+      };
+      job(0, s.q, result.q, s.q_norm);
+      job(1, s.k, result.k, s.k_norm);
+      job(2, s.v, result.v, {});
+      first += s.x.size(1);
+    }
+  });
   return result;
 }
 

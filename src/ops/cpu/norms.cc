@@ -15,6 +15,13 @@ bool readable(const Tensor& w, int64_t width) {
 const void* data(const Tensor& w) { return w.defined() ? w.const_data_ptr() : nullptr; }
 Type type(const Tensor& w) { return w.defined() ? *type_of(w.scalar_type()) : Type::kF32; }
 
+struct Normed {
+  int64_t work() const { return norm.batches * norm.tokens * norm.x.width * 4; }
+  void operator()(Worker worker) const { kernels().norm(norm, worker); }
+
+  Norm norm;
+};
+
 // Fills in the matrices of n and runs it. Nothing where the kernel does not take x.
 std::optional<Tensor> run(Norm n, const Tensor& x, Dtype out) {
   const Tensor rows = x.dim() < 2 || x.dim() > 3 ? x.reshape({-1, x.size(-1)}) : x;
@@ -25,7 +32,7 @@ std::optional<Tensor> run(Norm n, const Tensor& x, Dtype out) {
   n.out = {y.mutable_data_ptr(), *type_of(out), from->width, rows.size(-2) * from->width, from->width};
   n.batches = rows.dim() == 3 ? rows.size(0) : 1;
   n.tokens = rows.size(-2);
-  share(x.numel() * 4, [&](Worker worker) { kernels().norm(n, worker); });
+  launch<Normed>([&](Normed& call) { call.norm = n; });
   return y;
 }
 
@@ -66,6 +73,39 @@ Tensor norm_modulate(const Tensor& x, const Tensor& modulation, int64_t shift, i
     if (auto y = run(n, x, out)) return *y;
   }
   return reference::norm_modulate(x, modulation, shift, scale, eps, out);
+}
+
+namespace {
+
+// Rows of a table, copied one after the other.
+struct Lookup {
+  int64_t work() const { return to.width * tokens; }
+  void operator()(Worker w) const {
+    const int64_t size = table.type == Type::kF32 ? 4 : 2;
+    for (int64_t t = tokens * w.id / w.count; t < tokens * (w.id + 1) / w.count; ++t) {
+      Rows row = table, place = to;
+      row.data = static_cast<char*>(table.data) + ids[t] * table.row_stride * size;
+      place.data = static_cast<char*>(to.data) + t * to.row_stride * (to.type == Type::kF32 ? 4 : 2);
+      kernels().copy({row, place, 1, 1}, Worker{0, 1});
+    }
+  }
+
+  Rows table, to;
+  const int64_t* ids;
+  int64_t tokens;
+};
+
+}  // namespace
+
+Tensor embedding(const Tensor& ids, const Tensor& table, Dtype out) {
+  const auto from = rows_of(table);
+  if (!from || table.dim() != 2 || !type_of(out) || ids.dim() != 1 || !ids.is_contiguous())
+    return reference::embedding(ids, table, out);
+  const auto* places = static_cast<const int64_t*>(ids.const_data_ptr());
+  for (int64_t t = 0; t < ids.numel(); ++t) check(places[t] >= 0 && places[t] < table.size(0), "ids lie in the table");
+  Tensor y = empty({ids.numel(), table.size(1)}, out);
+  launch<Lookup>([&](Lookup& call) { call = {*from, *rows_of(y), places, ids.numel()}; });
+  return y;
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal, double scale) {

@@ -1,30 +1,24 @@
 #include "ops/cpu/packed.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include <atomic>
 
+#include "device/device.h"
+#include "device/large_pages.h"
 #include "ops/cpu/team.h"
 
 namespace cairn::ops::cpu {
 namespace {
 
+std::atomic<int64_t> panel_bytes{0};
+
 struct Panels {
-  Tensor memory, bias;
+  ~Panels() { panel_bytes -= bytes; }
+
+  int64_t bytes = 0;
+  std::shared_ptr<void> memory;
+  Tensor bias;
   Packed packed;
 };
-
-// Fewer faults while packing and fewer misses of address translation while reading, where the system has huge pages.
-void ask_for_huge_pages(void* data, size_t bytes) {
-#if defined(__linux__)
-  constexpr uintptr_t kPage = 2 << 20;
-  const auto begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage;
-  const auto end = (reinterpret_cast<uintptr_t>(data) + bytes) / kPage * kPage;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  (void)data, (void)bytes;
-#endif
-}
 
 // One row's lanes [first, end) into a panel. A last odd bf16 value fills half a lane.
 void pack_lanes(uint32_t* panel, const char* row, int64_t row_bytes, int64_t first, int64_t end) {
@@ -64,11 +58,12 @@ std::shared_ptr<const void> pack(const Weight& w) {
   const int64_t values = *type == Type::kF32 ? 1 : 2, lanes = (w.in() + values - 1) / values;
   const int64_t panels = (w.out() + kPanel - 1) / kPanel;
   auto p = std::make_shared<Panels>();
-  p->memory = empty({panels, lanes, kPanel}, kF32);
+  const int64_t bytes = panels * lanes * kPanel * int64_t{sizeof(uint32_t)};
+  p->memory = device::on_large_pages(static_cast<size_t>(bytes));
+  panel_bytes += p->bytes = bytes;
   p->bias = zeros({panels * kPanel}, kF32);
   if (w.bias().defined()) p->bias.narrow(0, 0, w.out()).copy_(w.bias());
-  auto* to = static_cast<uint32_t*>(p->memory.mutable_data_ptr());
-  ask_for_huge_pages(to, p->memory.nbytes());
+  auto* to = static_cast<uint32_t*>(p->memory.get());
   p->packed = {*type, w.out(), w.in(), lanes, to, static_cast<const float*>(p->bias.const_data_ptr())};
   const auto* from = static_cast<const char*>(rows.const_data_ptr());
   const int64_t row_bytes = w.in() * rows.element_size();
@@ -83,6 +78,8 @@ std::shared_ptr<const void> pack(const Weight& w) {
 }  // namespace
 
 const Packed& packed(const Weight& w) { return w.form<Packed>(pack); }
+
+bool panels_are_far() { return panel_bytes.load(std::memory_order_relaxed) > device::last_level_cache(); }
 
 std::optional<Type> type_of(Dtype dtype) {
   if (dtype == kF32) return Type::kF32;

@@ -10,6 +10,9 @@ namespace cairn::ops::cpu {
 // The panels of a linear layer, made in parallel at the first use and kept with the weight. fp32 or bf16 weights.
 const Packed& packed(const Weight& w);
 
+// Whether all panels together are more than the last-level cache holds.
+bool panels_are_far();
+
 std::optional<Type> type_of(Dtype dtype);
 
 // A tensor (N, T, width) or (T, width) whose rows are contiguous; nothing where the kernels do not take it.

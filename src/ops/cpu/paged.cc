@@ -24,20 +24,31 @@ void put(const T* k, const T* v, int64_t width, int64_t value_width, T* keys, T*
   for (int64_t i = 0; i < value_width; ++i) row[i * kValues] = v[i];
 }
 
-template <class T>
-void write(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, const int64_t* slots) {
-  const int64_t tokens = k.size(0), heads = k.size(1), d = k.size(2), e = v.size(2), size = k_cache.size(1);
-  auto *keys = static_cast<T*>(k_cache.mutable_data_ptr()), *values = static_cast<T*>(v_cache.mutable_data_ptr());
-  const auto *from_k = static_cast<const T*>(k.const_data_ptr()), *from_v = static_cast<const T*>(v.const_data_ptr());
-  share(tokens * heads * (d + e) * 4, [&](Worker w) {
+// Keys and values of tokens to their places.
+struct Writing {
+  struct Source {
+    const void* data;
+    int64_t token, head;  // strides
+  };
+  int64_t work() const { return tokens * heads * (width + value_width) * 4; }
+  void operator()(Worker w) const { type == Type::kF32 ? write<float>(w) : write<uint16_t>(w); }
+  template <class T>
+  void write(Worker w) const {
     for (int64_t t = tokens * w.id / w.count; t < tokens * (w.id + 1) / w.count; ++t)
       for (int64_t h = 0; h < heads; ++h) {
         const int64_t place = (slots[t] / size * heads + h) * size;
-        put(from_k + t * k.stride(0) + h * k.stride(1), from_v + t * v.stride(0) + h * v.stride(1), d, e,
-            keys + place * d, values + place * e, slots[t] % size, size);
+        put(static_cast<const T*>(k.data) + t * k.token + h * k.head,
+            static_cast<const T*>(v.data) + t * v.token + h * v.head, width, value_width,
+            static_cast<T*>(keys) + place * width, static_cast<T*>(values) + place * value_width, slots[t] % size, size);
       }
-  });
-}
+  }
+
+  Type type;
+  Source k, v;
+  void *keys, *values;
+  const int64_t* slots;
+  int64_t tokens, heads, width, value_width, size;
+};
 
 void write_kv(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, const Tensor& slots) {
   if (!laid_out(k_cache) || !laid_out(v_cache)) return reference::write_kv(k, v, k_cache, v_cache, slots);
@@ -50,11 +61,31 @@ void write_kv(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Ten
   const auto* places = static_cast<const int64_t*>(slots.const_data_ptr());
   for (int64_t t = 0; t < slots.numel(); ++t)
     check(places[t] >= 0 && places[t] < k_cache.size(0) * k_cache.size(1), "slots lie in the cache");
-  if (k_cache.scalar_type() == kF32)
-    write<float>(k, v, k_cache, v_cache, places);
-  else
-    write<uint16_t>(k, v, k_cache, v_cache, places);
+  launch<Writing>([&](Writing& call) {
+    call = {.type = *type_of(k_cache.scalar_type()),
+            .k = {k.const_data_ptr(), k.stride(0), k.stride(1)},
+            .v = {v.const_data_ptr(), v.stride(0), v.stride(1)},
+            .keys = k_cache.mutable_data_ptr(),
+            .values = v_cache.mutable_data_ptr(),
+            .slots = places,
+            .tokens = k.size(0),
+            .heads = k.size(1),
+            .width = k.size(2),
+            .value_width = v.size(2),
+            .size = k_cache.size(1)};
+  });
 }
+
+struct Attending {
+  int64_t work() const {
+    int64_t pairs = 0;
+    for (int64_t i = 0; i < attention.count; ++i) pairs += attention.spans[i].rows * attention.spans[i].keys;
+    return pairs * attention.groups * attention.share * (attention.key_width + attention.value_width);
+  }
+  void operator()(Worker w) const { kernels().paged_attention(attention, w); }
+
+  PagedAttention attention;
+};
 
 Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
                        const AttentionRule& rule) {
@@ -62,19 +93,15 @@ Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::Ar
   check(q.dim() == 3 && q.scalar_type() == k.scalar_type() && q.stride(2) == 1 && q.size(2) == k.size(3) &&
             q.size(1) % k.size(2) == 0 && v.size(2) == k.size(2) && v.size(1) == k.size(1),
         "queries have the type and the width of the keys");
-  std::vector<PagedSpan> spans;
-  int64_t work = 0;
-  for (const PagedSequence& s : sequences) {
-    if (s.rows == 0) continue;
-    check(s.row >= 0 && s.rows <= s.keys && s.row + s.rows <= q.size(0), "a sequence's rows lie in the step");
-    spans.push_back({s.row, s.rows, s.keys, s.blocks});
-    work += s.rows * s.keys;
-  }
+  for (const PagedSequence& s : sequences)
+    check(s.row >= 0 && s.rows >= 0 && s.rows <= s.keys && s.row + s.rows <= q.size(0),
+          "a sequence's rows lie in the step");
   Tensor y = empty({q.size(0), q.size(1) * v.size(3)}, q.scalar_type());
   const auto cache = [](const Tensor& c) {
     return PagedAttention::Cache{c.const_data_ptr(), c.stride(0), c.stride(1), c.stride(2)};
   };
-  const PagedAttention a{.k = cache(k),
+  launch<Attending>([&](Attending& call) {
+    call.attention = {.k = cache(k),
                          .v = cache(v),
                          .q = q.const_data_ptr(),
                          .q_token = q.stride(0),
@@ -86,12 +113,12 @@ Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::Ar
                          .key_width = k.size(3),
                          .value_width = v.size(3),
                          .block_size = k.size(1),
-                         .spans = spans.data(),
-                         .count = static_cast<int64_t>(spans.size()),
+                         .spans = sequences.data(),
+                         .count = static_cast<int64_t>(sequences.size()),
                          .scale = static_cast<float>(rule.scale),
                          .softcap = static_cast<float>(rule.softcap),
                          .window = rule.window};
-  cpu::share(work * q.size(1) * (k.size(3) + v.size(3)), [&](Worker w) { kernels().paged_attention(a, w); });
+  });
   return y;
 }
 

@@ -1,14 +1,9 @@
 // What the kernel of paged attention takes: plain structs of pointers, sizes and strides (in elements), no tensors.
 #pragma once
 #include "ops/cpu/kernels.h"
+#include "ops/paged_sequence.h"
 
 namespace cairn::ops::cpu {
-
-// Rows [row, row + rows) of the step are the last of `keys` tokens, which lie in `blocks`.
-struct PagedSpan {
-  int64_t row, rows, keys;
-  const int32_t* blocks;
-};
 
 // Causal attention of queries over blocks of keys and values; see ops/paged.h. `share` queries a key head.
 struct PagedAttention {
@@ -22,7 +17,7 @@ struct PagedAttention {
   void* out;  // (tokens, heads * value_width), contiguous
   Type type;
   int64_t groups, share, key_width, value_width, block_size;
-  const PagedSpan* spans;
+  const PagedSequence* spans;
   int64_t count;
   float scale, softcap;
   int64_t window;

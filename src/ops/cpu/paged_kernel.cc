@@ -42,7 +42,7 @@ class Paged {
   }
 
   // Queries [first, first + rows) of the rows * share that one head of keys has in a span.
-  void attend(const PagedSpan& span, int64_t group, int64_t first, int rows) {
+  void attend(const PagedSequence& span, int64_t group, int64_t first, int rows) {
     const int64_t tokens = span.keys - span.rows;  // before this step
     int64_t seen[kRows], from[kRows];
     int64_t begin = span.keys, end = 0;
@@ -69,7 +69,7 @@ class Paged {
 
  private:
   // Copied: a row of queries is short, and so are all its strides then.
-  void query(const PagedSpan& span, int64_t group, int64_t index, int r) {
+  void query(const PagedSequence& span, int64_t group, int64_t index, int r) {
     const In* q = static_cast<const In*>(a_.q) + (span.row + index / a_.share) * a_.q_token +
                   (group * a_.share + index % a_.share) * a_.q_head;
     Input* to = queries_ + r * a_.key_width;
@@ -80,7 +80,7 @@ class Paged {
     }
   }
 
-  const uint32_t* panel(const PagedAttention::Cache& c, const PagedSpan& span, int64_t token, int64_t group,
+  const uint32_t* panel(const PagedAttention::Cache& c, const PagedSequence& span, int64_t token, int64_t group,
                         int64_t head_lanes) const {
     return reinterpret_cast<const uint32_t*>(static_cast<const In*>(c.data) +
                                              span.blocks[token / a_.block_size] * c.block) +
@@ -89,7 +89,7 @@ class Paged {
 
   // The panel of values of the block that begins with `key`. Of one that is not full, a copy with zeros behind its end:
   // what lies there is of another request, and may be no number.
-  const uint32_t* values(const PagedSpan& span, int64_t key, int64_t group) {
+  const uint32_t* values(const PagedSequence& span, int64_t key, int64_t group) {
     const int64_t e = a_.value_width, lanes = a_.block_size / kValues, used = span.keys - key;
     const uint32_t* b = panel(a_.v, span, key, group, lanes * e);
     if (used >= a_.block_size) return b;
@@ -119,7 +119,7 @@ class Paged {
     }
   }
 
-  void score(int rows, const PagedSpan& span, int64_t group, int64_t begin, int64_t end) {
+  void score(int rows, const PagedSequence& span, int64_t group, int64_t begin, int64_t end) {
 #if defined(__AMX_BF16__)
     if constexpr (std::is_same_v<L, MatrixLane>) {
       const int64_t lanes = a_.key_width / kValues;
@@ -131,7 +131,7 @@ class Paged {
     if constexpr (!std::is_same_v<L, MatrixLane>) with_rows(rows, [&]<int R>() { score<R>(span, group, begin, end); });
   }
 
-  void weigh(int rows, const PagedSpan& span, int64_t group, int64_t begin, int64_t end) {
+  void weigh(int rows, const PagedSequence& span, int64_t group, int64_t begin, int64_t end) {
 #if defined(__AMX_BF16__)
     if constexpr (std::is_same_v<L, MatrixLane>) {
       const auto panels = [&](int64_t key) { return values(span, key, group); };
@@ -145,7 +145,7 @@ class Paged {
   // Scores of R queries and the keys of blocks from `begin` on. Up to four vectors of keys at once, from as many
   // places.
   template <int R>
-  void score(const PagedSpan& span, int64_t group, int64_t begin, int64_t end) {
+  void score(const PagedSequence& span, int64_t group, int64_t begin, int64_t end) {
     constexpr int C = kLanes == 16 ? 4 : 2;
     const int64_t lanes = a_.key_width / kValues, head_lanes = lanes * a_.block_size;
     const Input* q[R];
@@ -201,7 +201,7 @@ class Paged {
   }
 
   template <int R>
-  void weigh(const PagedSpan& span, int64_t group, int64_t begin, int64_t end) {
+  void weigh(const PagedSequence& span, int64_t group, int64_t begin, int64_t end) {
     constexpr int C = kLanes == 16 ? 4 : 2;
     const int64_t e = a_.value_width, lanes = a_.block_size / kValues;
     const auto some = [&]<int N>(int64_t column) {
@@ -233,13 +233,13 @@ template <class In, class L>
 void run(const PagedAttention& a, Worker worker) {
   int64_t total = 0;
   constexpr int kRows = Paged<In, L>::kRows;
-  const auto blocks = [&](const PagedSpan& s) { return (s.rows * a.share + kRows - 1) / kRows; };
+  const auto blocks = [&](const PagedSequence& s) { return (s.rows * a.share + kRows - 1) / kRows; };
   for (int64_t i = 0; i < a.count; ++i) total += blocks(a.spans[i]) * a.groups * a.spans[i].keys;
   const int64_t from = total * worker.id / worker.count, to = total * (worker.id + 1) / worker.count;
   Paged<In, L> paged(a);
   int64_t done = 0;
   for (int64_t i = 0; i < a.count; ++i) {
-    const PagedSpan& s = a.spans[i];
+    const PagedSequence& s = a.spans[i];
     const int64_t each = blocks(s), cost = s.keys;
     if (done + each * a.groups * cost <= from || done >= to) {
       done += each * a.groups * cost;

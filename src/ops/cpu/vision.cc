@@ -154,7 +154,7 @@ Tensor group_norm(const Tensor& input, const GroupNorm& norm, Dtype out) {
   const Tensor x = plain(input), y = empty(x.sizes(), out);
   const VisionKernels& k = vision_kernels();
   const int64_t work = 16 * x.numel();
-  GroupNorms norms(picture(x), norm, k, threads_for(work));
+  GroupNorms norms(picture(x), norm, k, device::threads_for(work));
   share(work, [&](Worker w) {
     norms.run(w);
     k.normalize({picture(x), norms.affine(), y.data_ptr(), *type_of(out)}, w);
@@ -172,7 +172,7 @@ void convolve(Convolution job, const GroupNorm& norm, const Tensor& y) {
   const Filter& f = job.filters[0];
   const int64_t work = y.numel() * f.height * f.width * f.in;
   std::optional<GroupNorms> norms;
-  if (norm.defined()) norms.emplace(job.x, norm, k, threads_for(work));
+  if (norm.defined()) norms.emplace(job.x, norm, k, device::threads_for(work));
   if (norms) job.norm = norms->affine();
   share(work, [&](Worker w) {
     if (norms) norms->run(w);

@@ -105,6 +105,8 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
   return y.transpose(1, 2).flatten(2);
 }
 
+Tensor embedding(const Tensor& ids, const Tensor& table, Dtype out) { return table.index_select(0, ids).to(out); }
+
 Tensor concat(at::TensorList x) { return at::cat(x, 1); }
 
 }  // namespace cairn::ops::reference

@@ -1,11 +1,17 @@
-#include "ops/cpu/pool.h"
+#include "device/pool.h"
+
+#include <ATen/Parallel.h>
 
 #include <chrono>
 
-namespace cairn::ops::cpu {
+#include "device/device.h"
+
+namespace cairn::device {
 namespace {
 
 constexpr std::chrono::microseconds kSpin{300};
+// Below this, one thread is faster than waking others.
+constexpr int64_t kWorthSharing = 1 << 17;
 
 thread_local bool in_team = false;
 
@@ -107,4 +113,8 @@ uint32_t Pool::wait_past(Line& line, uint32_t seen) {
   }
 }
 
-}  // namespace cairn::ops::cpu
+int threads_for(int64_t work) {
+  return work < kWorthSharing || at::in_parallel_region() ? 1 : static_cast<int>(threads());
+}
+
+}  // namespace cairn::device

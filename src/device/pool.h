@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-namespace cairn::ops::cpu {
+namespace cairn::device {
 
 class Pool {
  public:
@@ -48,4 +48,11 @@ class Pool {
   std::vector<std::thread> threads_;
 };
 
-}  // namespace cairn::ops::cpu
+// How many threads an operation of this many multiply-adds, or comparable elementwise steps, is worth: this one alone
+// when it is small or runs inside a parallel region of libtorch, else threads().
+int threads_for(int64_t work);
+
+// Work that is worth waiting for a sleeping thread: a millisecond or two of one core.
+inline constexpr int64_t kWorthWaiting = 1 << 27;
+
+}  // namespace cairn::device

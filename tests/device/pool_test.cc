@@ -1,10 +1,10 @@
-#include "ops/cpu/pool.h"
+#include "device/pool.h"
 
 #include <gmock/gmock.h>
 
 #include <chrono>
 
-namespace cairn::ops::cpu {
+namespace cairn::device {
 namespace {
 
 struct Sums {
@@ -69,4 +69,4 @@ TEST(Pool, OnlyOneThreadHasTheTeamAtATime) {
 }
 
 }  // namespace
-}  // namespace cairn::ops::cpu
+}  // namespace cairn::device

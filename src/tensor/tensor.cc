@@ -35,7 +35,8 @@ std::string dtype_name(Dtype dtype) {
 }
 
 Tensor empty(at::IntArrayRef shape, Dtype dtype) {
-  if (Arena* arena = Arena::current()) [[unlikely]] return arena->empty(shape, dtype);
+  if (Arena* arena = Arena::current()) [[unlikely]]
+    return arena->empty(shape, dtype);
   return at::detail::empty_cpu(shape, dtype);
 }
 Tensor zeros(at::IntArrayRef shape, Dtype dtype) { return empty(shape, dtype).zero_(); }

@@ -91,7 +91,10 @@ TEST(Graph, ACaptureRefusesWhatNoReplayWouldDo) {
   // Packing, at a weight's first use, is done once.
   EXPECT_THAT(refusal([&] { y = ops::linear(x, weight(64, 64, kF32), ops::Activation::kNone, kF32); }),
               HasSubstr("cannot be captured"));
-  EXPECT_THROW((void)Graph::capture(*std::make_unique<Arena>(), [] { throw Failure(Error{Code::kInternal, "no"}); }),
+  EXPECT_THROW((void)Graph::capture(*std::make_unique<Arena>(),
+                                    [] {
+                                      throw Failure(Error{Code::kInternal, "no"});
+                                    }),
                Failure);
   Arena memory;
   EXPECT_TRUE(Graph::capture(memory, [&] { y = ops::rms_norm(x.unsqueeze(0), {}, 0, kF32).select(0, 0); }));

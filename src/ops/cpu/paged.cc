@@ -39,7 +39,8 @@ struct Writing {
         const int64_t place = (slots[t] / size * heads + h) * size;
         put(static_cast<const T*>(k.data) + t * k.token + h * k.head,
             static_cast<const T*>(v.data) + t * v.token + h * v.head, width, value_width,
-            static_cast<T*>(keys) + place * width, static_cast<T*>(values) + place * value_width, slots[t] % size, size);
+            static_cast<T*>(keys) + place * width, static_cast<T*>(values) + place * value_width, slots[t] % size,
+            size);
       }
   }
 
@@ -102,22 +103,22 @@ Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::Ar
   };
   launch<Attending>([&](Attending& call) {
     call.attention = {.k = cache(k),
-                         .v = cache(v),
-                         .q = q.const_data_ptr(),
-                         .q_token = q.stride(0),
-                         .q_head = q.stride(1),
-                         .out = y.mutable_data_ptr(),
-                         .type = *type_of(q.scalar_type()),
-                         .groups = k.size(2),
-                         .share = q.size(1) / k.size(2),
-                         .key_width = k.size(3),
-                         .value_width = v.size(3),
-                         .block_size = k.size(1),
-                         .spans = sequences.data(),
-                         .count = static_cast<int64_t>(sequences.size()),
-                         .scale = static_cast<float>(rule.scale),
-                         .softcap = static_cast<float>(rule.softcap),
-                         .window = rule.window};
+                      .v = cache(v),
+                      .q = q.const_data_ptr(),
+                      .q_token = q.stride(0),
+                      .q_head = q.stride(1),
+                      .out = y.mutable_data_ptr(),
+                      .type = *type_of(q.scalar_type()),
+                      .groups = k.size(2),
+                      .share = q.size(1) / k.size(2),
+                      .key_width = k.size(3),
+                      .value_width = v.size(3),
+                      .block_size = k.size(1),
+                      .spans = sequences.data(),
+                      .count = static_cast<int64_t>(sequences.size()),
+                      .scale = static_cast<float>(rule.scale),
+                      .softcap = static_cast<float>(rule.softcap),
+                      .window = rule.window};
   });
   return y;
 }

@@ -17,7 +17,7 @@ template <class L>
 constexpr Blocking kBlocking =
     std::is_same_v<L, MatrixLane> ? Blocking{128, 256, 32 << 20, 4} : Blocking{512, 96, 8 << 20, 1};
 
-constexpr int64_t kAhead = 1024;    // lanes of a panel, 4 KiB
+constexpr int64_t kAhead = 1024;   // lanes of a panel, 4 KiB
 constexpr int64_t kForeseen = 64;  // cache lines of a panel that are asked for before its product begins
 
 int64_t divided(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -1,0 +1,122 @@
+// Replayed steps are the steps that they were captured from.
+#include "llm/runner.h"
+
+#include "llm/helpers.h"
+
+namespace cairn::llm {
+namespace {
+
+constexpr int64_t kBlock = 16;
+
+// Sequences whose blocks lie in an order of their own; a step is a token of some of them.
+class Steps {
+ public:
+  Steps(int64_t sequences, int64_t longest) {
+    const auto each = static_cast<size_t>((longest + kBlock - 1) / kBlock);
+    for (int64_t s = 0; s < sequences; ++s) {
+      tables_.emplace_back(each);
+      lengths_.push_back(0);
+    }
+    int32_t next = 0;
+    for (size_t i = 0; i < each; ++i)
+      for (auto& table : tables_) table[i] = next++;
+  }
+
+  Batch step(const std::vector<size_t>& of, int64_t tokens, std::mt19937& random) {
+    const auto rows = static_cast<int64_t>(of.size()) * tokens;
+    Batch b{.tokens = empty({rows}, Dtype::Long),
+            .positions = empty({rows}, Dtype::Long),
+            .slots = empty({rows}, Dtype::Long)};
+    int64_t row = 0;
+    for (const size_t s : of) {
+      b.sequences.push_back({.row = row, .rows = tokens, .keys = lengths_[s] + tokens, .blocks = tables_[s].data()});
+      for (int64_t i = 0; i < tokens; ++i, ++row) {
+        const int64_t at = lengths_[s]++;
+        put(b.tokens, row, static_cast<int64_t>(random() % 300));
+        put(b.positions, row, at);
+        put(b.slots, row, tables_[s][static_cast<size_t>(at / kBlock)] * kBlock + at % kBlock);
+      }
+    }
+    return b;
+  }
+  int64_t blocks() const { return static_cast<int64_t>(tables_.size() * tables_[0].size()); }
+
+ private:
+  static void put(const Tensor& t, int64_t i, int64_t value) { static_cast<int64_t*>(t.mutable_data_ptr())[i] = value; }
+  std::vector<std::vector<int32_t>> tables_;
+  std::vector<int64_t> lengths_;
+};
+
+std::vector<int64_t> last_rows(const Batch& b) {
+  std::vector<int64_t> out;
+  for (const auto& s : b.sequences) out.push_back(s.row + s.rows - 1);
+  return out;
+}
+
+// Runs the same steps with and without graphs, and compares every number.
+void compare(const CausalLm& model, GraphConfig config, int64_t least_replays) {
+  const Inference no_gradients;
+  Steps steps(9, 160);
+  const auto cache = [&] { return KvCache(model.kv_shape(), steps.blocks(), kBlock, model.dtype()); };
+  const KvCache own = cache(), other = cache();
+  Runner graphs(model, own, config), eager(model, other, {.disable = true});
+  std::mt19937 random(7);
+  std::vector<size_t> all(9);
+  for (size_t i = 0; i < all.size(); ++i) all[i] = i;
+  for (int i = 0; i < 120; ++i) {
+    std::ranges::shuffle(all, random);
+    const std::vector<size_t> some(all.begin(), all.begin() + 1 + static_cast<std::ptrdiff_t>(random() % all.size()));
+    const Batch b = steps.step(some, i % 17 ? 1 : 3, random);
+    const auto rows = last_rows(b);
+    const auto got = graphs.run(b, rows), want = eager.run(b, rows);
+    ASSERT_TRUE(got.logits.equal(want.logits)) << "step " << i << ", " << some.size() << " sequences";
+    ASSERT_TRUE(got.hidden.equal(want.hidden)) << "step " << i;
+    got.logits.fill_(0);  // as samplers may
+  }
+  EXPECT_GE(graphs.replays(), least_replays);
+  EXPECT_EQ(eager.replays(), 0);
+}
+
+TEST(Runner, ReplayedStepsAreTheSameToTheBit) {
+  compare(*tiny(), {}, 60);
+  EXPECT_NO_FATAL_FAILURE(compare(*tiny(), {.max_bs = 3}, 10));
+  const auto wide =
+      or_throw(models::load_language_model(std::string(CAIRN_SOURCE_DIR) + "/weights/cairn-tiny-lm", kF32));
+  compare(*wide, {}, 60);
+}
+
+TEST(Runner, AModelThatCannotBeCapturedIsRunAsItIs) {
+  const auto mixtral =
+      or_throw(models::load_language_model(std::string(CAIRN_SOURCE_DIR) + "/tests/golden/lm-arch/mixtral", kF32));
+  compare(*mixtral, {}, 0);
+  const Inference no_gradients;
+  Steps steps(1, 16);
+  const KvCache cache(mixtral->kv_shape(), steps.blocks(), kBlock, mixtral->dtype());
+  Runner runner(*mixtral, cache, {});
+  std::mt19937 random(1);
+  for (int i = 0; i < 3; ++i) {
+    const Batch b = steps.step({0}, 1, random);
+    runner.run(b, last_rows(b));
+  }
+  EXPECT_THAT(runner.refused(), testing::HasSubstr("aten::softmax"));
+  EXPECT_EQ(runner.replays(), 0);
+}
+
+TEST(Runner, RefusesTokensThatItsModelDoesNotHave) {
+  const Inference no_gradients;
+  Steps steps(1, 64);
+  const KvCache cache(tiny()->kv_shape(), steps.blocks(), kBlock, tiny()->dtype());
+  Runner runner(*tiny(), cache, {});
+  std::mt19937 random(1);
+  for (int i = 0; i < 5; ++i) {
+    const Batch b = steps.step({0}, 1, random);
+    runner.run(b, last_rows(b));
+  }
+  EXPECT_GT(runner.replays(), 0);
+  const Batch b = steps.step({0}, 1, random);
+  b.tokens.fill_(1 << 20);
+  EXPECT_THROW(runner.run(b, last_rows(b)), Bug);
+}
+
+}  // namespace
+}  // namespace cairn::llm

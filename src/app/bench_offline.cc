@@ -132,9 +132,10 @@ Result<int> bench_offline(const Arguments& args) {
   Flags flags("cairn bench offline [FLAGS]", "Times many requests at once through the engine, without HTTP.");
   OfflineOptions o;
   LanguageOptions lo;
-  llm::SchedulerConfig scheduler;
+  llm::Engine::Options options;
   flags.add("Benchmark", o);
-  flags.add("Scheduler", scheduler);
+  flags.add("Scheduler", options.scheduler);
+  flags.add("Graphs", options.graph);
   flags.add("Model", lo);
   if (!TRY(flags.parse(args))) return 0;
   auto lm = TRY(load_language(lo));
@@ -144,8 +145,6 @@ Result<int> bench_offline(const Arguments& args) {
     return invalid(fmt::format("--random-input-len and --random-output-len go past the model's {} positions",
                                lm.model->max_positions()));
   if (o.prefix_len > o.input_len) return invalid("--prefix-len is longer than --random-input-len");
-  llm::Engine::Options options;
-  options.scheduler = scheduler;
   options.scheduler.context_length = lm.model->max_positions();
   options.model_name = lm.name;
   const auto engine = TRY(llm::Engine::start(std::move(lm.model), std::move(options)));

@@ -124,8 +124,7 @@ class AccessLog {
 
 std::atomic<bool> terminated{false};
 
-Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::SchedulerConfig& scheduler,
-                        const llm::SpeculativeConfig& speculation) {
+Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Engine::Options& engine) {
   const auto device = TRY(device::open(o.device));
   device::set_threads(o.threads);
   const Dtype dtype = device::compute_dtype(device, TRY(parse_dtype(o.dtype)));
@@ -134,9 +133,7 @@ Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Sched
   const auto languages = static_cast<double>(named.size()) -
                          static_cast<double>(std::ranges::count_if(named, pictures)) + (o.synthetic.empty() ? 0 : 1);
   const auto add = [&](std::unique_ptr<llm::CausalLm> model, Named n) -> Result<void> {
-    llm::Engine::Options e;
-    e.scheduler = scheduler;
-    e.speculative = speculation;
+    llm::Engine::Options e = engine;
     e.block_size = o.page_size;
     e.blocks = (o.max_total_tokens + o.page_size - 1) / o.page_size;
     e.mem_fraction_static = o.mem_fraction_static / languages;
@@ -167,20 +164,20 @@ Result<int> serve(const Arguments& args) {
   Flags flags("cairn serve [FLAGS]", "Serves models over HTTP: OpenAI's routes, SGLang's, and a page at /.");
   ServeOptions o;
   HttpOptions http;
-  llm::SchedulerConfig scheduler;
-  llm::SpeculativeConfig speculation;
-  scheduler.context_length = 131072;
-  scheduler.mixed_chunk_size = 128;  // a processor computes so many in the time of a decode step, or two
+  llm::Engine::Options engine;
+  engine.scheduler.context_length = 131072;
+  engine.scheduler.mixed_chunk_size = 128;  // a processor computes so many in the time of a decode step, or two
   flags.add("Models", o);
   flags.add("HTTP", http);
-  flags.add("Scheduling", scheduler);
-  flags.add("Speculation", speculation);
+  flags.add("Scheduling", engine.scheduler);
+  flags.add("Speculation", engine.speculative);
+  flags.add("Graphs", engine.graph);
   if (!TRY(flags.parse(args))) return 0;
   const auto log = TRY(AccessLog::open(http.access_log));
   serve::App::Options app_options;
   app_options.settings = write(o);
   serve::App app(std::move(app_options));
-  TRY_VOID(add_models(app, o, scheduler, speculation));
+  TRY_VOID(add_models(app, o, engine));
   serve::ServerOptions s;
   s.host = http.host;
   s.port = static_cast<uint16_t>(http.port);

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "llm/logit_row.h"
+
 namespace cairn::llm {
 namespace {
 
@@ -18,34 +20,13 @@ uint64_t mix(uint64_t x) {  // splitmix64 (Steele, Lea, Flood 2014)
   return x ^ (x >> 31);
 }
 
-// The first of equals.
-int32_t argmax(std::span<const float> x) {
-  constexpr size_t kLanes = 16;
-  float best[kLanes];
-  std::fill_n(best, kLanes, kNever);
-  size_t i = 0;
-  for (; i + kLanes <= x.size(); i += kLanes)
-    for (size_t j = 0; j < kLanes; ++j) best[j] = x[i + j] > best[j] ? x[i + j] : best[j];
-  float top = *std::max_element(best, best + kLanes);
-  for (; i < x.size(); ++i) top = std::max(top, x[i]);
-  return static_cast<int32_t>(std::find(x.begin(), x.end(), top) - x.begin());
-}
-
 // The likeliest tokens and the asked ones, with what they are above (below) the highest logit.
-void report(std::span<const float> logits, float highest, float scale, int64_t top, std::span<const int32_t> asked,
-            Choice& out) {
-  const auto of = [&](int32_t id) { return (logits[static_cast<size_t>(id)] - highest) * scale; };
-  if (top > 0) {
-    std::vector<int32_t> ids(logits.size());
-    for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
-    const auto count = std::min(static_cast<std::ptrdiff_t>(top), static_cast<std::ptrdiff_t>(ids.size()));
-    std::partial_sort(ids.begin(), ids.begin() + count, ids.end(), [&](int32_t a, int32_t b) {
-      const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
-      return x != y ? x > y : a < b;
-    });
-    for (auto id = ids.begin(); id != ids.begin() + count; ++id) out.top.emplace_back(*id, of(*id));
-  }
-  for (const int32_t id : asked) out.asked.emplace_back(id, of(id));
+void report(std::span<const float> logits, const LogitRow& row, float scale, int64_t top,
+            std::span<const int32_t> asked, Choice& out) {
+  if (top > 0)
+    for (const Candidate& c : row.likeliest(static_cast<size_t>(top)))
+      out.top.emplace_back(c.token, (c.logit - row.highest()) * scale);
+  for (const int32_t id : asked) out.asked.emplace_back(id, (logits[static_cast<size_t>(id)] - row.highest()) * scale);
 }
 
 void lower(Choice& c, float by) {
@@ -57,13 +38,12 @@ void lower(Choice& c, float by) {
 
 Result<Choice> judged(std::span<const float> logits, int32_t token, int64_t top, std::span<const int32_t> asked) {
   Choice out{.token = token};
-  const float highest = *std::ranges::max_element(logits);
-  double total = 0;
-  for (const float x : logits) total += double{std::exp(x - highest)};
-  if (!std::isfinite(total)) return failure(Code::kInternal, "the model's logits are not numbers");
+  LogitRow row(logits);
+  if (!row.finite()) return failure(Code::kInternal, "the model's logits are not numbers");
+  const double total = row.weigh(1);
   const auto log_total = static_cast<float>(std::log(total));
-  out.logprob = logits[static_cast<size_t>(token)] - highest - log_total;
-  report(logits, highest, 1, top, asked, out);
+  out.logprob = logits[static_cast<size_t>(token)] - row.highest() - log_total;
+  report(logits, row, 1, top, asked, out);
   lower(out, log_total);
   return out;
 }
@@ -124,51 +104,47 @@ void Sampler::shift(std::span<float> logits, std::span<const uint32_t> allowed) 
       if (!std::ranges::binary_search(seen_, token)) weaken(token);
   }
   if (!allowed.empty())
-    for (size_t i = 0; i < logits.size(); ++i)
-      if (i / 32 >= allowed.size() || !(allowed[i / 32] >> (i % 32) & 1)) logits[i] = kNever;
+    for (size_t i = 0; i < logits.size(); i += 32) {
+      const uint32_t here = i / 32 < allowed.size() ? allowed[i / 32] : 0;
+      const auto some = logits.subspan(i, std::min<size_t>(32, logits.size() - i));
+      if (here == 0) {
+        std::ranges::fill(some, kNever);
+      } else if (~here != 0) {
+        for (size_t j = 0; j < some.size(); ++j)
+          if (!(here >> j & 1)) some[j] = kNever;
+      }
+    }
 }
 
-// From weights (not divided by their sum `total`), after top-k, top-p and min-p.
-int32_t Sampler::draw(std::span<float> weights, double total) const {
+// By weights that sum to `total`, after top-k, top-p and min-p.
+int32_t Sampler::draw(const LogitRow& row, double total) const {
   const double u = static_cast<double>(mix(mix(seed_) ^ static_cast<uint64_t>(generated_)) >> 11) * 0x1p-53;
-  const auto pick = [&](auto&& weight_of, size_t count, double sum) {
-    double left = u * sum;
-    size_t last = 0;
-    for (size_t i = 0; i < count; ++i) {
-      const double w = weight_of(i);
-      if (w <= 0) continue;
-      last = i;
-      if ((left -= w) < 0) break;
-    }
-    return last;
+  if (params_.top_k < 0 && params_.top_p >= 1 && params_.min_p <= 0) return row.reaching(u * total);
+  // A logit that no token of that weight is below, whatever was rounded.
+  const auto logit_of = [&](double weight) {
+    const double logit = double{row.highest()} + std::log(weight) * params_.temperature * (1 + 1e-5);
+    return std::nextafter(static_cast<float>(logit), kNever);
   };
-  const bool all = params_.top_k < 0 && params_.top_p >= 1 && params_.min_p <= 0;
-  if (all) return static_cast<int32_t>(pick([&](size_t i) { return double{weights[i]}; }, weights.size(), total));
-  // The largest weight is 1: that of the largest logit. Tokens far below it are looked at only when the mass asks.
-  std::vector<int32_t> order;
-  const size_t most = params_.top_k < 0 ? weights.size() : std::min(weights.size(), static_cast<size_t>(params_.top_k));
-  for (float floor = 1e-3f;; floor = floor > 1e-12f ? floor * 1e-3f : 0) {
-    order.clear();
+  const size_t most = params_.top_k < 0 ? std::numeric_limits<size_t>::max() : static_cast<size_t>(params_.top_k);
+  const float lowest = std::max(row.reached_by(most), logit_of(params_.min_p));
+  const double enough = params_.top_p < 1 ? params_.top_p * total : std::numeric_limits<double>::infinity();
+  // Tokens far below the highest are looked at only when the mass asks for them.
+  std::vector<Candidate> kept;
+  for (double floor = params_.top_p < 1 ? 1e-2 : 0;; floor = floor > 1e-12 ? floor * 1e-2 : 0) {
+    const float low = std::max(lowest, logit_of(floor));
+    kept = row.above(low);
     double mass = 0;
-    for (size_t i = 0; i < weights.size(); ++i)
-      if (weights[i] > floor) order.push_back(static_cast<int32_t>(i)), mass += double{weights[i]};
-    if (floor == 0 || order.size() >= most || mass >= params_.top_p * total || params_.min_p >= floor) break;
+    for (const Candidate& c : kept) mass += double{c.weight};
+    if (low == lowest || mass > enough) break;
   }
-  const auto before = [&](int32_t a, int32_t b) {
-    const float x = weights[static_cast<size_t>(a)], y = weights[static_cast<size_t>(b)];
-    return x != y ? x > y : a < b;
-  };
-  const size_t kept = std::min(order.size(), most);
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(), before);
-  // A token stays while the tokens before it have not reached top_p.
-  size_t count = 0;
-  double sum = 0;
-  for (; count < kept; ++count) {
-    const double w = double{weights[static_cast<size_t>(order[count])]};
-    if (count > 0 && (sum > params_.top_p * total || w < params_.min_p)) break;
-    sum += w;
+  std::erase_if(kept, [&](const Candidate& c) { return c.weight <= 0 || double{c.weight} < params_.min_p; });
+  if (kept.size() > most) {
+    std::nth_element(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(most), kept.end(), likelier);
+    kept.resize(most);
   }
-  return order[pick([&](size_t i) { return double{weights[static_cast<size_t>(order[i])]}; }, count, sum)];
+  const Front front = take_likeliest(kept, enough);
+  const Front drawn = take_likeliest(std::span(kept).first(front.count), u * front.mass);
+  return kept[drawn.count - 1].token;
 }
 
 Result<Choice> Sampler::next(std::span<float> logits, std::span<const uint32_t> allowed, bool logprobs, int64_t top,
@@ -176,24 +152,21 @@ Result<Choice> Sampler::next(std::span<float> logits, std::span<const uint32_t> 
   shift(logits, allowed);
   Choice out;
   const bool greedy = params_.greedy();
-  out.token = argmax(logits);
-  const float highest = static_cast<size_t>(out.token) < logits.size() ? logits[static_cast<size_t>(out.token)] : NAN;
-  if (highest == kNever) return failure(Code::kInvalidArgument, "no token may follow: the constraints leave none");
-  if (!std::isfinite(highest)) return failure(Code::kInternal, "the model's logits are not numbers");
+  LogitRow row(logits);
+  const float highest = row.highest();
+  if (row.numbers() && highest == kNever)
+    return failure(Code::kInvalidArgument, "no token may follow: the constraints leave none");
+  if (!row.finite()) return failure(Code::kInternal, "the model's logits are not numbers");
+  out.token = row.first_highest();
   if (!greedy || logprobs) {
-    const float scale = greedy ? 1 : static_cast<float>(1 / params_.temperature);
-    if (logprobs) report(logits, highest, scale, top, asked, out);
-    double total = 0;
-    for (float& x : logits) {
-      x = std::exp((x - highest) * scale);
-      total += double{x};
-    }
-    if (!std::isfinite(total)) return failure(Code::kInternal, "the model's logits are not numbers");
-    if (!greedy) out.token = draw(logits, total);
+    const double scale = greedy ? 1 : 1 / params_.temperature;
+    const double total = row.weigh(scale);
+    if (!greedy) out.token = draw(row, total);
     if (logprobs) {
-      const auto shift_by = static_cast<float>(std::log(total));
-      out.logprob = std::log(logits[static_cast<size_t>(out.token)]) - shift_by;
-      lower(out, shift_by);
+      report(logits, row, static_cast<float>(scale), top, asked, out);
+      const auto log_total = static_cast<float>(std::log(total));
+      out.logprob = (logits[static_cast<size_t>(out.token)] - highest) * static_cast<float>(scale) - log_total;
+      lower(out, log_total);
     }
   }
   ++counts_[out.token];

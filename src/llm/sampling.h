@@ -12,6 +12,8 @@
 
 namespace cairn::llm {
 
+class LogitRow;
+
 // SGLang's names and defaults.
 struct SamplingParams {
   int64_t max_new_tokens = 128, min_new_tokens = 0, top_k = -1;
@@ -62,10 +64,10 @@ class Sampler {
   Sampler(const SamplingParams& params, std::span<const int32_t> prompt, std::span<const int32_t> ends,
           uint64_t fallback_seed);
 
-  // `logits` (vocabulary) is overwritten. `allowed`, a bit a token, is empty where everything is. Its choice depends on
-  // the logits, the seed and the tokens before, never on other requests. `top`: how many likeliest tokens to report,
-  // and `asked` those to report besides; logarithms are worked out only when `logprobs`. An error when no token may
-  // follow, or a logit is no number.
+  // Penalties and `allowed` are written into `logits` (vocabulary). `allowed`, a bit a token, is empty where everything
+  // is. Its choice depends on the logits, the seed and the tokens before, never on other requests. `top`: how many
+  // likeliest tokens to report, and `asked` those to report besides; logarithms are worked out only when `logprobs`. An
+  // error when no token may follow, or a logit is no number.
   Result<Choice> next(std::span<float> logits, std::span<const uint32_t> allowed, bool logprobs, int64_t top,
                       std::span<const int32_t> asked = {});
 
@@ -76,7 +78,7 @@ class Sampler {
 
  private:
   void shift(std::span<float> logits, std::span<const uint32_t> allowed) const;
-  int32_t draw(std::span<float> weights, double total) const;
+  int32_t draw(const LogitRow& row, double total) const;
 
   SamplingParams params_;
   std::vector<int32_t> ends_, seen_;             // seen_: tokens of the prompt, without repeats, where they matter

@@ -7,6 +7,8 @@
 namespace cairn::serve {
 namespace {
 
+constexpr size_t kPromptEnd = 8;  // tokens that show whether a prompt opened or closed the thoughts
+
 // What an answer must be so that it calls the tools that were asked for: a list of {"name": …, "parameters": …}.
 std::string call_schema(const ChatRequest& request) {
   Json::Array ways;
@@ -177,20 +179,33 @@ class Chat final : public Job {
   Usage total_;
 };
 
-Parsed<Choice> choice_for(const ChatRequest& request, const LanguageModel& model, const std::string& prompt,
+bool is_free(const ChatRequest& request) {
+  return request.sampling.grammar.kind == Grammar::Kind::kNone && !forces_call(request);
+}
+
+// Whether the model thinks before it answers, and whether the prompt begins that. An answer that a grammar constrains
+// has thoughts only where a token tells their end, and then all that comes before it is thoughts.
+Parsed<text::ReasoningConfig> thoughts_of(const ChatRequest& request, const LanguageModel& model,
+                                          const std::string& prompt) {
+  if (model.reasoning_parser().empty() || (!is_free(request) && !model.thoughts_end()))
+    return text::ReasoningConfig{.thinking = false};
+  if (request.continue_final_message) return text::continued_reasoning(request.messages.back().content.value_or(""));
+  const Json* enabled = request.template_kwargs.find("enable_thinking");
+  const bool think = !enabled || !enabled->as_bool() || *enabled->as_bool();
+  auto config = text::reasoning_config(model.reasoning_parser(), prompt, think);
+  if (!config) return tl::unexpected<ApiError>(api_error(config.error()));
+  config->opened |= !is_free(request);
+  return *config;
+}
+
+Parsed<Choice> choice_for(const ChatRequest& request, const LanguageModel& model, text::ReasoningConfig thoughts,
                           int64_t index) {
   Choice c;
   c.whole.index = index;
   c.forced = forces_call(request);
-  const bool free = request.sampling.grammar.kind == Grammar::Kind::kNone && !c.forced;
-  const Json* thinking = request.template_kwargs.find("enable_thinking");
-  const bool think = !thinking || !thinking->as_bool() || *thinking->as_bool();
-  if (!model.reasoning_parser().empty() && request.separate_reasoning && free) {
-    const auto config = text::reasoning_config(model.reasoning_parser(), prompt, think);
-    if (!config) return tl::unexpected<ApiError>(api_error(config.error()));
-    c.reasoning.emplace(*config);
-  }
-  if (!model.tool_call_parser().empty() && !request.tools.empty() && free &&
+  // Calls are found only behind the thoughts.
+  if (thoughts.thinking && (request.separate_reasoning || c.forced)) c.reasoning.emplace(thoughts);
+  if (!model.tool_call_parser().empty() && !request.tools.empty() && is_free(request) &&
       request.tool_choice.kind == ToolChoice::Kind::kAuto) {
     text::ToolCallParser::Config config{{}, new_call_id};
     for (const Tool& tool : request.tools) config.names.push_back(tool.name);
@@ -214,6 +229,9 @@ void chat(const ChatRequest& request, const LanguageModel& model, Desk& desk, st
     const auto encoding = model.tokenizer()->encode(text, {.add_special = false});
     if (!encoding) return reply->error(encoding.error());
     prompt.ids = encoding->ids;
+  } else if (model.tokenizer()) {
+    const std::span<const int64_t> end(request.input_ids);
+    text = model.tokenizer()->decode(end.last(std::min(end.size(), kPromptEnd))).value_or("");
   }
   auto ids = model.ids_of(prompt, "input_ids");
   if (!ids) return reply->error(ids.error());
@@ -222,15 +240,18 @@ void chat(const ChatRequest& request, const LanguageModel& model, Desk& desk, st
   const std::string rid = request.origin.rid.empty() ? reply->request_id() : request.origin.rid;
   auto asks = asks_for(model, *std::move(ids), sampling, request.origin, rid);
   if (!asks) return reply->error(asks.error());
+  const auto thoughts = thoughts_of(request, model, text);
+  if (!thoughts) return reply->error(thoughts.error());
   std::vector<Choice> choices;
   for (size_t i = 0; i < asks->size(); ++i) {
-    auto choice = choice_for(request, model, text, static_cast<int64_t>(i));
+    auto choice = choice_for(request, model, *thoughts, static_cast<int64_t>(i));
     if (!choice) return reply->error(choice.error());
     Job::Ask& ask = (*asks)[i];
     ask.config.logprobs = ask.generate.logprobs = request.logprobs;
     ask.generate.top_logprobs = request.top_logprobs;
-    // Tags of tool calls are special tokens in some vocabularies.
-    if (choice->tools) ask.config.skip_special_tokens = false;
+    if (thoughts->thinking) ask.generate.grammar_after = model.thoughts_end();
+    // Tags of tool calls and of thoughts are special tokens in some vocabularies.
+    if (choice->tools || (choice->reasoning && model.thoughts_end_is_special())) ask.config.skip_special_tokens = false;
     choices.push_back(*std::move(choice));
   }
   std::make_shared<Chat>(request, model, desk, std::move(reply), std::move(choices))->start(*std::move(asks));

@@ -69,6 +69,12 @@ class Generation final : public Job {
 void generate(const GenerateRequest& request, const LanguageModel& model, Desk& desk, std::shared_ptr<Reply> reply) {
   GenerateRequest named = request;
   std::vector<Job::Ask> asks;
+  if (named.require_reasoning && !model.thoughts_end())
+    return reply->error(ApiError{400,
+                                 "require_reasoning: model " + model.name() +
+                                     " was started without a reasoning parser, or has no token for the end of thoughts",
+                                 "require_reasoning",
+                                 {}});
   for (size_t i = 0; i < named.items.size(); ++i) {
     auto& item = named.items[i];
     if (item.rid.empty()) item.rid = reply->request_id() + (named.batch ? "-" + std::to_string(i) : "");
@@ -81,6 +87,7 @@ void generate(const GenerateRequest& request, const LanguageModel& model, Desk& 
       ask.generate.top_logprobs = item.top_logprobs_num;
       ask.generate.token_ids_logprob.assign(item.token_ids_logprob.begin(), item.token_ids_logprob.end());
       if (item.return_logprob && item.logprob_start_len >= 0) ask.generate.logprob_start = item.logprob_start_len;
+      if (named.require_reasoning) ask.generate.grammar_after = model.thoughts_end();
       asks.push_back(std::move(ask));
     }
   }

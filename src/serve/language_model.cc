@@ -1,6 +1,7 @@
 #include "serve/language_model.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/file.h"
 #include "base/strings.h"
@@ -79,9 +80,18 @@ Result<void> LanguageModel::choose_parsers() {
                                                       : "none";
   if (reasoning_parser_ == "none") reasoning_parser_.clear();
   if (tool_call_parser_ == "none") tool_call_parser_.clear();
-  if (!reasoning_parser_.empty()) TRY(text::reasoning_config(reasoning_parser_, "", true));
+  if (!reasoning_parser_.empty()) {
+    TRY(text::reasoning_config(reasoning_parser_, "", true));
+    if (tokenizer_)
+      if (const auto end = TRY(tokenizer_->encode(text::kThoughtsEnd, {.add_special = false})).ids; end.size() == 1)
+        thoughts_end_ = static_cast<int32_t>(end.front());
+  }
   if (!tool_call_parser_.empty()) TRY(text::ToolCallParser::make(tool_call_parser_, {}));
   return {};
+}
+
+bool LanguageModel::thoughts_end_is_special() const {
+  return thoughts_end_ && tokenizer_->decode(std::array{int64_t{*thoughts_end_}}, true).value_or("").empty();
 }
 
 const text::grammar::TokenSet& LanguageModel::token_set() const {

@@ -61,6 +61,11 @@ class LanguageModel {
   // The names of the parsers in force; empty: none.
   const std::string& reasoning_parser() const { return reasoning_parser_; }
   const std::string& tool_call_parser() const { return tool_call_parser_; }
+  // The token behind which an answer follows the thoughts; none where the model has no reasoning parser, or the end of
+  // thoughts is not one token.
+  std::optional<int32_t> thoughts_end() const { return thoughts_end_; }
+  // Whether that token is a special one, which texts lack unless they are told to keep such.
+  bool thoughts_end_is_special() const;
 
  private:
   LanguageModel() = default;
@@ -75,6 +80,7 @@ class LanguageModel {
   std::optional<text::ModelTemplates> templates_;
   std::optional<text::ChatTemplate> own_template_;  // of options_.chat_template
   std::string reasoning_parser_, tool_call_parser_;
+  std::optional<int32_t> thoughts_end_;
   mutable std::once_flag tokens_once_;
   mutable std::shared_ptr<const text::grammar::TokenSet> tokens_;
   mutable std::unique_ptr<text::grammar::GrammarCache> grammars_;

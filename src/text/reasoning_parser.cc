@@ -9,7 +9,7 @@
 namespace cairn::text {
 namespace {
 
-constexpr std::string_view kOpen = "<think>", kClose = "</think>", kBlanks = " \t\r\n";
+constexpr std::string_view kOpen = "<think>", kClose = kThoughtsEnd, kBlanks = " \t\r\n";
 
 size_t blanks_at_start(std::string_view s) { return std::min(s.find_first_not_of(kBlanks), s.size()); }
 size_t without_blanks(std::string_view s) {
@@ -26,10 +26,16 @@ Result<ReasoningConfig> reasoning_config(std::string_view parser, std::string_vi
                    "; there are " + join(names, ", "));
   const std::string_view end = trim(prompt_end);
   ReasoningConfig c;
-  c.opened = end.ends_with(kOpen) || parser == "deepseek-r1" || parser == "qwen3-thinking";
-  const bool closed = end.ends_with(kClose);
-  c.thinking = !closed && (enable_thinking || end.ends_with(kOpen));
+  const bool opened = end.ends_with(kOpen), closed = end.ends_with(kClose);
+  c.opened = opened || parser == "deepseek-r1" || parser == "qwen3-thinking";
+  c.thinking = opened || (!closed && enable_thinking && parser != "deepseek-v3");
   return c;
+}
+
+ReasoningConfig continued_reasoning(std::string_view message) {
+  const size_t open = message.rfind(kOpen), close = message.rfind(kClose);
+  const bool thinking = open != message.npos && (close == message.npos || close < open);
+  return {.thinking = thinking, .opened = thinking};
 }
 
 ReasoningParser::ReasoningParser(ReasoningConfig config)

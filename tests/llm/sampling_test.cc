@@ -75,6 +75,42 @@ TEST(Sampler, DrawsWithTheProbabilitiesOfItsParameters) {
   }
 }
 
+TEST(Sampler, DrawsFromALargeVocabularyAsFromASmallOne) {
+  const std::vector<SamplingParams> all = [] {
+    std::vector<SamplingParams> list(6);
+    list[1].temperature = 6, list[1].top_p = 0.9;  // most of the vocabulary
+    list[2].top_k = 50, list[2].top_p = 0.95, list[2].min_p = 0.05;
+    list[3].top_p = 0.6;
+    list[4].min_p = 0.02, list[4].temperature = 2;
+    list[5].top_k = 2000;
+    return list;
+  }();
+  for (size_t i = 0; i < all.size(); ++i) {
+    const auto logits = some_logits(static_cast<uint32_t>(i), 5000);
+    const auto want = by_the_book(all[i], logits);
+    std::vector<size_t> order(logits.size());
+    for (size_t t = 0; t < order.size(); ++t) order[t] = t;
+    std::ranges::sort(order, [&](size_t a, size_t b) { return logits[a] > logits[b]; });
+    constexpr int kDraws = 2000;
+    std::vector<int> got(logits.size());
+    Sampler s(all[i], {}, {}, 7 + i);
+    for (int n = 0; n < kDraws; ++n) {
+      auto copy = logits;
+      ++got[static_cast<size_t>(or_throw(s.next(copy, {}, false, 0)).token)];
+    }
+    // By ranks 1, 2 to 3, 4 to 7, and so on.
+    for (size_t from = 0; from < order.size(); from = 2 * from + 1) {
+      double expected = 0;
+      int drawn = 0;
+      for (size_t rank = from; rank < std::min(2 * from + 1, order.size()); ++rank) {
+        expected += want[order[rank]] * kDraws, drawn += got[order[rank]];
+        if (want[order[rank]] == 0) { EXPECT_EQ(got[order[rank]], 0) << i << " rank " << rank; }
+      }
+      EXPECT_NEAR(drawn, expected, 5 * std::sqrt(expected) + 1) << i << " from rank " << from;
+    }
+  }
+}
+
 TEST(Sampler, GreedyTakesTheFirstOfTheLikeliest) {
   SamplingParams p;
   p.temperature = 0;
@@ -151,6 +187,23 @@ TEST(Sampler, LogarithmsAreThoseOfTheSoftmaxAfterTemperature) {
   EXPECT_GE(c.top[0].second, c.top[1].second);
 }
 
+TEST(Sampler, AMaskBindsInLargeVocabularies) {
+  std::mt19937 random(3);
+  for (const double temperature : {0.0, 1.0, 50.0}) {
+    SamplingParams p;
+    p.temperature = temperature;
+    for (int round = 0; round < 200; ++round) {
+      std::vector<uint32_t> allowed(150, round % 2 ? 0u : ~0u);  // shorter than the vocabulary: the rest may not follow
+      for (int i = 0; i < 20; ++i) allowed[random() % 150] ^= 1u << random() % 32;
+      auto logits = some_logits(static_cast<uint32_t>(round), 5000);
+      p.seed = round;
+      const Choice c = or_throw(Sampler(p, {}, {}, 1).next(logits, allowed, true, 5));
+      const auto token = static_cast<size_t>(c.token);
+      ASSERT_TRUE(token < 150 * 32 && (allowed[token / 32] >> token % 32 & 1)) << token;
+    }
+  }
+}
+
 TEST(Sampler, SaysWhenNothingMayFollowOrNumbersAreNone) {
   const std::vector<uint32_t> nothing{0};
   std::vector<float> logits{1, 2};
@@ -161,6 +214,7 @@ TEST(Sampler, SaysWhenNothingMayFollowOrNumbersAreNone) {
   const auto bad = Sampler({}, {}, {}, 1).next(broken, {}, false, 0);
   ASSERT_FALSE(bad);
   EXPECT_THAT(bad.error().what, HasSubstr("not numbers"));
+  EXPECT_FALSE(judged(broken, 0, 0, {}));
 }
 
 TEST(SamplingParams, RefusesWhatMakesNoSense) {

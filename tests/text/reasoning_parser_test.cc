@@ -74,7 +74,20 @@ TEST(ReasoningParser, TakesItsConfigurationFromThePrompt) {
                    "Assistant\xef\xbd\x9c>",
                    true),
             std::pair(true, true));
+  EXPECT_FALSE(config("deepseek-v3", "Assistant>", true).first);
+  EXPECT_FALSE(config("deepseek-v3", "Assistant></think>", true).first);
+  EXPECT_EQ(config("deepseek-v3", "Assistant><think>", true), std::pair(true, true));
   EXPECT_NE(reasoning_config("qwen", "", true).error().what.find("did you mean qwen3"), std::string::npos);
+}
+
+TEST(ReasoningParser, GoesOnWhereAMessageStands) {
+  const auto opened = [](const char* message) {
+    const auto c = continued_reasoning(message);
+    EXPECT_EQ(c.thinking, c.opened) << message;
+    return c.opened;
+  };
+  EXPECT_FALSE(opened("") || opened("Yes") || opened("<think>\nhm\n</think>\nYes") || opened("hm</think>"));
+  EXPECT_TRUE(opened("<think>") && opened("<think>\nhm") && opened("<think>a</think>b<think>c"));
 }
 
 }  // namespace

@@ -138,6 +138,7 @@ Parsed<GenerateRequest> parse_generate(const Json& body) {
   }
   r("stream", out.stream, "the answer as server-sent events");
   r("return_text_in_logprobs", out.return_text_in_logprobs, "texts beside the token ids");
+  r("require_reasoning", out.require_reasoning, "grammars hold behind the end of the thoughts only");
   r("priority", out.origin.priority, "higher goes first", between(-1e6, 1e6));
   r("extra_key", out.origin.extra_key, "requests with different keys share no cache");
   r.ignore({"log_metrics", "no_logs", "custom_labels", "modalities", "background"});

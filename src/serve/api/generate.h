@@ -24,6 +24,7 @@ struct GenerateRequest {
   std::vector<Item> items;
   bool batch = false;  // a list was sent, so a list is answered
   bool stream = false, return_text_in_logprobs = false;
+  bool require_reasoning = false;  // grammars hold behind the thoughts only
   Origin origin;
 };
 Parsed<GenerateRequest> parse_generate(const Json& body);

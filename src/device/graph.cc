@@ -15,7 +15,7 @@ namespace {
 
 thread_local Recording* current = nullptr;
 
-// A barrier costs so much less than a parallel region, and smaller kernels are worth sharing.
+// The team is awake in a replay, so smaller kernels are worth sharing.
 constexpr int64_t kCheaper = 8;
 
 // Those that touch no numbers: they need not happen again.
@@ -44,27 +44,6 @@ class Watch {
  private:
   at::CallbackHandle handle_;
 };
-
-// Some kernels in order, each with the number of workers that take part.
-struct Region {
-  const std::vector<std::shared_ptr<const Kernel>>& kernels;
-  std::vector<int> counts;
-  int team = 1;
-};
-
-void work(void* context, int worker) {
-  const Region& r = *static_cast<const Region*>(context);
-  size_t foreseen = 0;  // kernels before this one have been
-  for (size_t i = 0; i < r.kernels.size(); ++i) {
-    // Kernels of one worker that follow each other need no barrier between them.
-    if (i > 0 && (r.counts[i - 1] > 1 || r.counts[i] > 1)) {
-      for (bool found = foreseen > i; !found && foreseen < r.kernels.size(); ++foreseen)
-        found = worker < r.counts[foreseen] && r.kernels[foreseen]->foresee(worker, r.counts[foreseen]);
-      Pool::instance().barrier(worker, r.team);
-    }
-    if (worker < r.counts[i]) r.kernels[i]->run(worker, r.counts[i]);
-  }
-}
 
 }  // namespace
 
@@ -110,20 +89,23 @@ size_t Graph::kernels() const {
   return count;
 }
 
+void run(const Kernel& kernel, int count) {
+  if (count == 1) return kernel.run(0, 1);
+  struct Context {
+    const Kernel& kernel;
+    int count;
+  } context{kernel, count};
+  const auto part = [](void* c, int index) {
+    const auto& shared = *static_cast<Context*>(c);
+    shared.kernel.run(index, shared.count);
+  };
+  Pool::instance().offer(count, part, &context);
+}
+
 void Graph::replay() const {
   for (const auto& stage : stages_) {
     if (stage.host) stage.host();
-    Region region{stage.kernels, {}};
-    region.counts.reserve(stage.kernels.size());
-    int64_t total = 0;
-    for (const auto& k : stage.kernels) {
-      const int64_t some = k->work();
-      region.counts.push_back(threads_for(some * kCheaper));
-      region.team = std::max(region.team, region.counts.back());
-      total += some;
-    }
-    if (region.team > 1 && Pool::instance().run(region.team, total > kWorthWaiting, work, &region)) continue;
-    for (const auto& k : stage.kernels) k->run(0, 1);
+    for (const auto& kernel : stage.kernels) run(*kernel, threads_for(kernel->work() * kCheaper));
   }
 }
 

@@ -1,8 +1,7 @@
 // Work that is noted once and done many times: capture() runs a function and notes the kernels that it starts; a
 // replay starts them again on the same memory. What changes from replay to replay is written into the tensors and
 // structs that the function read, all of which must outlive the graph, as must the weights.
-// On a processor a replay is one parallel region with a barrier between kernels: no operation is dispatched, no tensor
-// is made, no thread is woken.
+// On a processor a replay goes through a list: no operation is dispatched and no tensor is made.
 #pragma once
 #include <functional>
 #include <memory>
@@ -17,12 +16,12 @@ namespace cairn::device {
 class Kernel {
  public:
   virtual ~Kernel() = default;
-  virtual int64_t work() const = 0;  // multiply-adds, with the sizes that it finds now
-  virtual void run(int worker, int count) const = 0;
-  // Asks for the memory that this worker's run() begins with, and says whether there is any: called before a barrier,
-  // so that it comes while the worker waits.
-  virtual bool foresee(int, int) const { return false; }
+  virtual int64_t work() const = 0;                 // multiply-adds, with the sizes that it finds now
+  virtual void run(int part, int count) const = 0;  // parts do not wait for each other
 };
+
+// Runs it in `count` parts on a team of as many threads.
+void run(const Kernel& kernel, int count);
 
 // What a capture has noted so far.
 class Recording {

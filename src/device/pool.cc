@@ -13,6 +13,10 @@ constexpr std::chrono::microseconds kSpin{300};
 // Below this, one thread is faster than waking others.
 constexpr int64_t kWorthSharing = 1 << 17;
 
+// The lowest bit of a job's serial number.
+constexpr uint64_t kOffered = 1;
+uint64_t next(uint64_t serial, uint64_t kind) { return (serial | 1) + 1 + kind; }
+
 thread_local bool in_team = false;
 
 void pause() {
@@ -34,7 +38,7 @@ Pool::~Pool() { stop(); }
 
 void Pool::stop() {
   stopping_ = true;
-  signal(job_);
+  signal(job_, next(job_.value.load(), 0));
   for (auto& t : threads_) t.join();
   threads_.clear();
   stopping_ = false;
@@ -43,15 +47,20 @@ void Pool::stop() {
 void Pool::resize(int count) {
   stop();
   arrived_ = std::vector<Line>(static_cast<size_t>(count));
-  const uint32_t seen = job_.value.load();
+  taken_ = std::vector<Line>(static_cast<size_t>(count));
+  const uint64_t seen = job_.value.load();
   for (int i = 1; i < count; ++i) threads_.emplace_back([this, i, seen] { work(i, seen); });
 }
 
-void Pool::work(int worker, uint32_t seen) {
+void Pool::work(int worker, uint64_t seen) {
   in_team = true;
   const int count = static_cast<int>(arrived_.size());
   for (;;) {
     seen = wait_past(job_, seen);
+    if (seen & kOffered) {
+      take_parts(worker, seen);
+      continue;
+    }
     if (stopping_) return;
     function_(context_, worker);
     barrier(worker, count);
@@ -69,7 +78,7 @@ bool Pool::run(int count, bool patient, Job job, void* context) {
   }
   function_ = job;
   context_ = context;
-  signal(job_);
+  signal(job_, next(job_.value.load(), 0));
   in_team = true;
   job(context, 0);
   in_team = false;
@@ -77,18 +86,51 @@ bool Pool::run(int count, bool patient, Job job, void* context) {
   return true;
 }
 
+void Pool::offer(int count, Job job, void* context) {
+  std::unique_lock lock(owner_, std::defer_lock);
+  if (in_team || !lock.try_lock()) {
+    for (int part = 0; part < count; ++part) job(context, part);
+    return;
+  }
+  if (static_cast<size_t>(count) != arrived_.size()) resize(count);
+  function_ = job;
+  context_ = context;
+  offered_ += static_cast<uint64_t>(count);
+  const uint64_t serial = next(job_.value.load(), kOffered);
+  signal(job_, serial);
+  in_team = true;
+  take_parts(0, serial);
+  in_team = false;
+  wait_past(finished_, offered_ - 1);
+}
+
+// A part that could be taken belongs to a job that is still under way, since that waits for all its parts: only then is
+// it safe to look at the function. Whoever comes late finds all parts taken.
+void Pool::take_parts(int first, uint64_t serial) {
+  const int count = static_cast<int>(taken_.size());
+  for (int i = 0; i < count; ++i) {
+    const int part = (first + i) % count;
+    std::atomic<uint64_t>& taken = taken_[static_cast<size_t>(part)].value;
+    uint64_t last = taken.load();
+    if (last >= serial || !taken.compare_exchange_strong(last, serial)) continue;
+    function_(context_, part);
+    finished_.value.fetch_add(1);
+    if (finished_.sleepers.load() != 0) wake(finished_);
+  }
+}
+
 // Each worker announces its own arrival on its own cache line and reads the others': no counter bounces between cores.
 void Pool::barrier(int worker, int count) {
   Line& mine = arrived_[static_cast<size_t>(worker)];
-  const uint32_t epoch = mine.value.load(std::memory_order_relaxed);
-  signal(mine);
+  const uint64_t epoch = mine.value.load(std::memory_order_relaxed);
+  signal(mine, epoch + 1);
   for (int i = 0; i < count; ++i)
     if (i != worker) wait_past(arrived_[static_cast<size_t>(i)], epoch);
 }
 
 // Both sides are sequentially consistent: either the sleeper sees the new value, or we see the sleeper.
-void Pool::signal(Line& line) {
-  line.value.fetch_add(1);
+void Pool::signal(Line& line, uint64_t value) {
+  line.value.store(value);
   if (line.sleepers.load() != 0) wake(line);
 }
 
@@ -98,17 +140,16 @@ void Pool::wake(Line& line) {
   line.wakes.notify_all();
 }
 
-uint32_t Pool::wait_past(Line& line, uint32_t seen) {
-  const auto behind = [&](uint32_t v) { return static_cast<int32_t>(v - seen) <= 0; };  // counters may wrap
+uint64_t Pool::wait_past(Line& line, uint64_t seen) {
   for (;;) {
     const auto start = std::chrono::steady_clock::now();
     for (int tries = 1; tries % 32 != 0 || std::chrono::steady_clock::now() - start < kSpin; ++tries) {
-      if (const uint32_t v = line.value.load(std::memory_order_acquire); !behind(v)) return v;
+      if (const uint64_t v = line.value.load(std::memory_order_acquire); v > seen) return v;
       pause();
     }
     const uint32_t wakes = line.wakes.load();
     line.sleepers.fetch_add(1);
-    if (behind(line.value.load())) line.wakes.wait(wakes);
+    if (line.value.load() <= seen) line.wakes.wait(wakes);
     line.sleepers.fetch_sub(1);
   }
 }

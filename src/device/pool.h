@@ -1,4 +1,4 @@
-// The threads that operations share: one team that runs a function together, with a barrier inside it.
+// The threads that operations share: one team, whose members run a function together, or take parts of it as they come.
 // Waiting spins for some hundred microseconds, longer than the gaps between the operations of a step, and then sleeps.
 // OpenMP's own teams spin for milliseconds, which on a machine that runs anything else costs more than all the work.
 // Waking a sleeper can take milliseconds on a virtual machine, so small work does not wait for one.
@@ -13,8 +13,8 @@ namespace cairn::device {
 
 class Pool {
  public:
-  // A function of (context, worker's index).
-  using Job = void (*)(void* context, int worker);
+  // A function of (context, worker's or part's index).
+  using Job = void (*)(void* context, int index);
 
   static Pool& instance();
   ~Pool();
@@ -24,26 +24,36 @@ class Pool {
   // is not `patient` (it is woken for the next time): then the work is one thread's.
   bool run(int count, bool patient, Job job, void* context);
 
-  // Inside a job of `count` workers: waits until all have come here.
+  // Inside a job of run(): waits until all `count` workers have come here.
   void barrier(int worker, int count);
+
+  // Runs job(context, 0 .. count - 1) in any order on a team of `count`, this thread among them, and returns when all
+  // are done. Parts are the members' own as long as they come for them in time: what a member leaves, since it sleeps
+  // or its processor is busy with something else, others do. Parts must not wait for each other.
+  void offer(int count, Job job, void* context);
 
  private:
   struct alignas(128) Line {
-    std::atomic<uint32_t> value{0}, sleepers{0}, wakes{0};
+    std::atomic<uint64_t> value{0};
+    std::atomic<uint32_t> sleepers{0}, wakes{0};
   };
   Pool() = default;
   void resize(int count);
   void stop();
-  void work(int worker, uint32_t seen);
-  static void signal(Line& line);
+  void work(int worker, uint64_t seen);
+  void take_parts(int first, uint64_t serial);
+  static void signal(Line& line, uint64_t value);
   static void wake(Line& line);
-  static uint32_t wait_past(Line& line, uint32_t seen);
+  static uint64_t wait_past(Line& line, uint64_t seen);
 
   std::mutex owner_;
-  Line job_;
+  Line job_;                   // a serial number; its lowest bit says that the job is offered, not run together
+  Line finished_;              // parts of offered jobs, of all time
   std::vector<Line> arrived_;  // one a worker, written by it alone
+  std::vector<Line> taken_;    // one a part: the serial number of the last job whose part was taken
   Job function_ = nullptr;
   void* context_ = nullptr;
+  uint64_t offered_ = 0;  // parts, of all time
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

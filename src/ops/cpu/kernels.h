@@ -102,7 +102,6 @@ struct Kernels {
   const char* isa;
   bool bf16;  // has bf16 dot products: bf16 inputs are read as they are, not widened
   void (*products)(const Product* jobs, int64_t count, Worker worker);
-  void (*foresee_products)(const Product* jobs, int64_t count, Worker worker);  // asks for what products reads first
   void (*copy)(const Copy& copy, Worker worker);
   void (*norm)(const Norm& norm, Worker worker);
   void (*attention)(const Attention& attention, Worker worker);

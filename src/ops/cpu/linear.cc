@@ -14,7 +14,18 @@ Act act_of(Activation a) { return static_cast<Act>(a); }
 
 Rows result_rows(const Tensor& t) { return *rows_of(t); }
 
-// The inputs of one product, joined to one tensor in another type where the kernels cannot read them as they are.
+// Rows that a product cannot read as they are, in another type and side by side.
+struct Copies {
+  int64_t work() const { return count * copies[0].batches * copies[0].tokens * copies[0].to.row_stride; }
+  void operator()(Worker worker) const {
+    for (int64_t i = 0; i < count; ++i) kernels().copy(copies[i], worker);
+  }
+
+  std::array<Copy, kMaxInputs> copies;
+  int64_t count = 0;
+};
+
+// The inputs of one product.
 class Inputs {
  public:
   // Whether the kernels take these tensors with this weight.
@@ -23,7 +34,8 @@ class Inputs {
     return std::ranges::all_of(x, [](const Tensor& t) { return rows_of(t).has_value(); });
   }
 
-  void read(at::TensorList x, const Weight& w) {
+  Inputs() = default;
+  Inputs(at::TensorList x, const Weight& w) {
     tokens = x[0].size(-2);
     batches = x[0].dim() == 3 ? x[0].size(0) : 1;
     int64_t width = 0;
@@ -40,8 +52,7 @@ class Inputs {
   int64_t rows() const { return batches * tokens; }
 
   std::array<Rows, kMaxInputs> parts;
-  std::array<Copy, kMaxInputs> copies;
-  int64_t count = 0, copy_count = 0, batches = 1, tokens = 0;
+  int64_t count = 0, batches = 1, tokens = 0;
 
  private:
   void convert(const Weight& w) {
@@ -54,14 +65,16 @@ class Inputs {
     const int64_t padded = type == Type::kF32 ? w.in() : (w.in() + 1) / 2 * 2, size = read == Type::kF32 ? 4 : 2;
     memory_ = empty({batches, tokens, padded}, read == Type::kF32 ? kF32 : kBF16);
     const Rows joined = result_rows(memory_);
-    int64_t first = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      Rows to = joined;
-      to.data = static_cast<char*>(joined.data) + first * size;
-      to.width = i + 1 < count ? parts[i].width : padded - first;
-      copies[copy_count++] = {parts[i], to, batches, tokens};
-      first += parts[i].width;
-    }
+    launch<Copies>([&](Copies& call) {
+      int64_t first = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        Rows to = joined;
+        to.data = static_cast<char*>(joined.data) + first * size;
+        to.width = i + 1 < count ? parts[i].width : padded - first;
+        call.copies[call.count++] = {parts[i], to, batches, tokens};
+        first += parts[i].width;
+      }
+    });
     parts[0] = joined;
     count = 1;
   }
@@ -74,35 +87,25 @@ int64_t work_of(at::ArrayRef<Product> jobs) {
   return work;
 }
 
-void multiply(at::ArrayRef<Inputs> inputs, at::ArrayRef<Product> jobs, Worker worker) {
-  const Kernels& k = kernels();
-  bool copies = false;
-  for (const Inputs& x : inputs) {
-    copies |= x.copy_count > 0;
-    for (int64_t i = 0; i < x.copy_count; ++i) k.copy(x.copies[i], worker);
-  }
-  if (copies) barrier(worker);
-  k.products(jobs.data(), static_cast<int64_t>(jobs.size()), worker);
+void multiply(at::ArrayRef<Product> jobs, Worker worker) {
+  kernels().products(jobs.data(), static_cast<int64_t>(jobs.size()), worker);
 }
 
-// The beginning of this worker's part of the weights.
-bool foresee(at::ArrayRef<Product> jobs, Worker worker) {
-  kernels().foresee_products(jobs.data(), static_cast<int64_t>(jobs.size()), worker);
-  return true;
-}
+using Parts = std::array<Rows, kMaxInputs>;
 
 // One product.
 struct Single {
   int64_t work() const { return work_of(job); }
-  void operator()(Worker worker) const { multiply(in, job, worker); }
-  bool foresee(Worker worker) const { return cpu::foresee(job, worker); }
+  void operator()(Worker worker) const { multiply(job, worker); }
 
-  Inputs in;
+  Parts inputs;
   Product job;
 };
 
-Product product(const Inputs& x, const Weight& w, Epilogue epilogue) {
-  return {x.parts.data(), x.count, x.batches, x.tokens, {&packed(w), nullptr}, epilogue, panels_are_far()};
+// Keeps the rows of the inputs in `to`, where the product finds them.
+Product product(const Inputs& x, const Weight& w, Epilogue epilogue, Parts& to) {
+  to = x.parts;
+  return {to.data(), x.count, x.batches, x.tokens, {&packed(w), nullptr}, epilogue, panels_are_far()};
 }
 
 Tensor empty_like_rows(const Tensor& x, int64_t width, Dtype dtype) {
@@ -116,12 +119,12 @@ Tensor empty_like_rows(const Tensor& x, int64_t width, Dtype dtype) {
 Tensor linear(at::TensorList x, const Weight& w, Activation act, Dtype out) {
   if (!type_of(out) || !Inputs::fit(x, w)) return reference::linear(x, w, act, out);
   Tensor y = empty_like_rows(x[0], w.out(), out);
+  const Inputs in(x, w);
   launch<Single>([&](Single& call) {
-    call.in.read(x, w);
     Epilogue e;
     e.act = act_of(act);
     e.out = result_rows(y);
-    call.job = product(call.in, w, e);
+    call.job = product(in, w, e, call.inputs);
   });
   return y;
 }
@@ -130,11 +133,10 @@ Tensor linear_add(const Tensor& residual, at::TensorList x, const Weight& w, con
   const auto old = rows_of(residual);
   if (!old || !Inputs::fit(x, w)) return reference::linear_add(residual, x, w, modulation, gate);
   Tensor y = empty(residual.sizes(), residual.scalar_type());
+  const Inputs in(x, w);
+  check(residual.size(-1) == w.out() && residual.size(-2) == in.tokens && residual.numel() == in.rows() * w.out(),
+        "the residual has the shape of the product");
   launch<Single>([&](Single& call) {
-    const Inputs& in = call.in;
-    call.in.read(x, w);
-    check(residual.size(-1) == w.out() && residual.size(-2) == in.tokens && residual.numel() == in.rows() * w.out(),
-          "the residual has the shape of the product");
     const Part part = part_of(modulation, gate, in.batches);
     Epilogue e;
     e.kind = Epilogue::kAdd;
@@ -142,7 +144,7 @@ Tensor linear_add(const Tensor& residual, at::TensorList x, const Weight& w, con
     e.residual = *old;
     e.gate = part.data;
     e.gate_stride = part.stride;
-    call.job = product(in, w, e);
+    call.job = product(in, w, e, call.inputs);
   });
   return y;
 }
@@ -151,13 +153,13 @@ Tensor linear_glu(const Tensor& x, const Weight& gate, const Weight& up, Activat
   if (gate.dtype() != up.dtype() || !Inputs::fit(x, gate)) return reference::linear_glu(x, gate, up, act);
   check(gate.out() == up.out() && gate.in() == up.in(), "gate and up have the same shape");
   Tensor y = empty_like_rows(x, gate.out(), x.scalar_type());
+  const Inputs in(x, gate);
   launch<Single>([&](Single& call) {
-    call.in.read(x, gate);
     Epilogue e;
     e.kind = Epilogue::kGlu;
     e.act = act_of(act);
     e.out = result_rows(y);
-    call.job = product(call.in, gate, e);
+    call.job = product(in, gate, e, call.inputs);
     call.job.weights[1] = &packed(up);
   });
   return y;
@@ -171,10 +173,9 @@ constexpr int64_t kMaxHead = 256;
 // Three products of each stream. A norm's weight is copied: it may be of another type.
 struct Heads {
   int64_t work() const { return work_of({jobs.data(), 3 * count}); }
-  void operator()(Worker worker) const { multiply({inputs.data(), count}, {jobs.data(), 3 * count}, worker); }
-  bool foresee(Worker worker) const { return cpu::foresee({jobs.data(), 3 * count}, worker); }
+  void operator()(Worker worker) const { multiply({jobs.data(), 3 * count}, worker); }
 
-  std::array<Inputs, kStreams> inputs;
+  std::array<Parts, kStreams> inputs;
   std::array<Product, 3 * kStreams> jobs;
   std::array<std::array<float, kMaxHead>, 2 * kStreams> norms;
   size_t count = 0;
@@ -213,11 +214,12 @@ Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, d
     return empty({batches, tokens, w.out() / head_dim, head_dim}, streams[0].x.scalar_type());
   };
   Qkv result{make(streams[0].q), make(streams[0].k), make(streams[0].v)};
+  std::array<Inputs, kStreams> inputs;
+  for (size_t i = 0; i < streams.size(); ++i) inputs[i] = Inputs(streams[i].x, streams[i].q);
   launch<Heads>([&](Heads& call) {
     int64_t first = 0;
     for (const QkvStream& s : streams) {
       const size_t i = call.count++;
-      call.inputs[i].read(s.x, s.q);
       const auto job = [&](size_t which, const Weight& w, const Tensor& to, const Tensor& norm) {
         Epilogue e;
         e.kind = Epilogue::kHeads;
@@ -238,7 +240,7 @@ Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, d
           e.cos = table + first * head_dim;
           e.sin = e.cos + tokens * head_dim;
         }
-        call.jobs[3 * i + which] = product(call.inputs[i], w, e);
+        call.jobs[3 * i + which] = product(inputs[i], w, e, call.inputs[i]);
       };
       job(0, s.q, result.q, s.q_norm);
       job(1, s.k, result.k, s.k_norm);

@@ -95,6 +95,16 @@ struct Lookup {
   int64_t tokens;
 };
 
+struct Attended {
+  int64_t work() const {
+    const Attention& a = attention;
+    return 2 * a.batches * a.heads * a.tokens * a.keys * a.head_dim;
+  }
+  void operator()(Worker worker) const { kernels().attention(attention, worker); }
+
+  Attention attention;
+};
+
 }  // namespace
 
 Tensor embedding(const Tensor& ids, const Tensor& table, Dtype out) {
@@ -139,7 +149,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
   }
   Tensor y = empty({a.batches, a.tokens, a.heads * d}, q.scalar_type());
   a.out = y.mutable_data_ptr();
-  share(2 * a.batches * a.heads * a.tokens * keys * d, [&](Worker worker) { kernels().attention(a, worker); });
+  launch<Attended>([&](Attended& call) { call.attention = a; });
   return y;
 }
 

@@ -18,7 +18,6 @@ constexpr Blocking kBlocking =
     std::is_same_v<L, MatrixLane> ? Blocking{128, 256, 32 << 20, 4} : Blocking{512, 96, 8 << 20, 1};
 
 constexpr int64_t kAhead = 1024;   // lanes of a panel, 4 KiB
-constexpr int64_t kForeseen = 64;  // cache lines of a panel that are asked for before its product begins
 
 int64_t divided(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -260,63 +259,39 @@ struct Share {
   int64_t rows, parts = 1, part_rows, cost;
 };
 
-// Part of one group's rows in a round.
-struct Task {
-  int64_t group, begin, end;
-  const uint32_t* then;  // the panel that the worker reads next, null for none
-};
-
-// Calls f(plan, task) for what is this worker's in a round, until f returns false. Within a round, each worker takes a
-// stretch of all products' groups in order, about equal in work. False: there is no such round.
-template <class F>
-bool each_task(const Product* jobs, int64_t count, int64_t round, Worker worker, F&& f) {
-  int64_t total = 0;
-  for (int64_t j = 0; j < count; ++j) total += Share(Plan(jobs[j]), round, worker.count).cost;
-  if (total == 0) return false;
-  const int64_t from = total * worker.id / worker.count, to = total * (worker.id + 1) / worker.count;
-  int64_t done = 0;
-  for (int64_t j = 0; j < count; ++j) {
-    const Plan plan(jobs[j]);
-    const Share share(plan, round, worker.count);
-    if (share.rows == 0) continue;
-    const int64_t tasks = plan.groups * share.parts;
-    // A task belongs to the worker in whose stretch its middle lies.
-    const auto mine = [&](int64_t task) {
-      const int64_t middle = done + share.cost * (2 * task + 1) / (2 * tasks);
-      return task < tasks && from <= middle && middle < to;
-    };
-    for (int64_t i = 0; i < tasks; ++i) {
-      if (!mine(i)) continue;
-      const int64_t group = i / share.parts, first = round * plan.round_rows, part = i % share.parts * share.part_rows;
-      if (part >= share.rows) continue;
-      const bool on = share.parts == 1 && mine(i + 1);
-      const Task task{group, first + part, first + lesser(part + share.part_rows, share.rows),
-                      on ? plan.panel(group + 1, 0) : nullptr};
-      if (!f(plan, task)) return true;
-    }
-    done += share.cost;
-  }
-  return true;
-}
-
 }  // namespace
 
-// Rounds one after the other. Nobody waits: products of one call must not read each other's results.
+// Rounds one after the other; within a round, each worker takes a stretch of all products' groups in order, about
+// equal in work. Nobody waits: products of one call must not read each other's results.
 void products(const Product* jobs, int64_t count, Worker worker) {
-  const auto run = [](const Plan& plan, const Task& task) {
-    run_group(plan, task.group, task.begin, task.end, task.then);
-    return true;
-  };
-  for (int64_t round = 0; each_task(jobs, count, round, worker, run);) ++round;
-}
-
-void foresee_products(const Product* jobs, int64_t count, Worker worker) {
-  each_task(jobs, count, 0, worker, [](const Plan& plan, const Task& task) {
-    const uint32_t* panel = plan.panel(task.group, 0);
-    for (int64_t line = 0; line < lesser(kForeseen, plan.product.weights[0]->lanes * 4); ++line)
-      __builtin_prefetch(panel + line * 16, 0, 2);
-    return false;
-  });
+  for (int64_t round = 0;; ++round) {
+    int64_t total = 0;
+    for (int64_t j = 0; j < count; ++j) total += Share(Plan(jobs[j]), round, worker.count).cost;
+    if (total == 0) return;
+    const int64_t from = total * worker.id / worker.count, to = total * (worker.id + 1) / worker.count;
+    int64_t done = 0;
+    for (int64_t j = 0; j < count; ++j) {
+      const Plan plan(jobs[j]);
+      const Share share(plan, round, worker.count);
+      if (share.rows == 0) continue;
+      const int64_t tasks = plan.groups * share.parts;
+      // A task belongs to the worker in whose stretch its middle lies.
+      const auto mine = [&](int64_t task) {
+        const int64_t middle = done + share.cost * (2 * task + 1) / (2 * tasks);
+        return task < tasks && from <= middle && middle < to;
+      };
+      for (int64_t task = 0; task < tasks; ++task) {
+        if (!mine(task)) continue;
+        const int64_t group = task / share.parts, first = round * plan.round_rows,
+                      part = task % share.parts * share.part_rows;
+        if (part >= share.rows) continue;
+        const bool on = share.parts == 1 && mine(task + 1);
+        run_group(plan, group, first + part, first + lesser(part + share.part_rows, share.rows),
+                  on ? plan.panel(group + 1, 0) : nullptr);
+      }
+      done += share.cost;
+    }
+  }
 }
 
 }  // namespace cairn::ops::cpu::CAIRN_ISA

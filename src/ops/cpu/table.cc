@@ -6,7 +6,7 @@
 
 namespace cairn::ops::cpu::CAIRN_ISA {
 
-const Kernels kernels{CAIRN_TEXT(CAIRN_ISA), kHasBf16,       products, foresee_products, copy, norm, attention,
+const Kernels kernels{CAIRN_TEXT(CAIRN_ISA), kHasBf16,       products, copy, norm, attention,
                       paged_attention,       &vision_kernels};
 
 }  // namespace cairn::ops::cpu::CAIRN_ISA

@@ -5,7 +5,6 @@
 namespace cairn::ops::cpu::CAIRN_ISA {
 
 void products(const Product* jobs, int64_t count, Worker worker);
-void foresee_products(const Product* jobs, int64_t count, Worker worker);
 void copy(const Copy& c, Worker worker);
 void norm(const Norm& n, Worker worker);
 void attention(const Attention& a, Worker worker);

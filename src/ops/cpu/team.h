@@ -1,16 +1,21 @@
 // One parallel region per operation, on the team of device/pool.h.
 #pragma once
+#include <type_traits>
+
 #include "device/graph.h"
 #include "device/pool.h"
 #include "ops/cpu/kernels.h"
 
 namespace cairn::ops::cpu {
 
+// Calls f(worker) on as many threads as `work` is worth, or on this one alone when the team is taken (several requests
+// at once) or asleep. f must not throw. No graph can hold it: see launch().
 template <class F>
-void spread(int64_t work, F& f) {
+void share(int64_t work, F&& f) {
+  if (device::Recording* r = device::recording()) r->refuse("an operation without a recorded form");
   const int count = device::threads_for(work);
   struct Context {
-    F& f;
+    std::remove_reference_t<F>& f;
     int count;
   } context{f, count};
   const auto job = [](void* c, int worker) {
@@ -20,43 +25,30 @@ void spread(int64_t work, F& f) {
   if (count == 1 || !device::Pool::instance().run(count, work > device::kWorthWaiting, job, &context)) f(Worker{0, 1});
 }
 
-// Calls f(worker) on as many threads as `work` is worth, or on this one alone when the team is taken (several requests
-// at once). f must not throw. No graph can hold it: see launch().
-template <class F>
-void share(int64_t work, F&& f) {
-  if (device::Recording* r = device::recording()) r->refuse("an operation without a recorded form");
-  spread(work, f);
-}
-
 // The same for a struct with work() and operator()(Worker) const, which `fill` completes in place; a graph that is
-// being captured keeps it. Of memory it may hold plain pointers: a graph's tensors and weights outlive it.
+// being captured keeps it. Its parts do not wait for each other, so that nobody waits for a thread that is late. Of
+// memory it may hold plain pointers: a graph's tensors and weights outlive it.
 template <class Call, class Fill>
 void launch(Fill&& fill) {
-  device::Recording* r = device::recording();
-  if (!r) {
-    Call call;
-    fill(call);
-    return spread(call.work(), call);
-  }
   class Kept final : public device::Kernel {
    public:
     int64_t work() const override { return call.work(); }
-    void run(int worker, int count) const override { call(Worker{worker, count}); }
-    bool foresee(int worker, int count) const override {
-      if constexpr (requires { call.foresee(Worker{worker, count}); })
-        return call.foresee(Worker{worker, count});
-      else
-        return false;
-    }
+    void run(int part, int count) const override { call(Worker{part, count}); }
     Call call;
   };
-  auto kept = std::make_shared<Kept>();
-  fill(kept->call);
-  spread(kept->work(), kept->call);
-  r->add(std::move(kept));
+  if (device::Recording* r = device::recording()) {
+    auto kept = std::make_shared<Kept>();
+    fill(kept->call);
+    device::run(*kept, device::threads_for(kept->work()));
+    r->add(std::move(kept));
+  } else {
+    Kept now;
+    fill(now.call);
+    device::run(now, device::threads_for(now.work()));
+  }
 }
 
-// Inside f: waits until every worker has come here.
+// Inside what share() calls: waits until every worker has come here.
 inline void barrier(Worker w) {
   if (w.count > 1) device::Pool::instance().barrier(w.id, w.count);
 }

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "app/bench.h"
+#include "app/ceilings.h"
 #include "app/flags.h"
 #include "app/options.h"
 #include "app/report.h"
@@ -17,7 +18,6 @@
 namespace cairn::app {
 namespace {
 
-constexpr int64_t kSide = 2048;     // of the square product that sets the ceiling
 constexpr double kLongEnough = 10;  // seconds spent on a part, after which it is measured no more
 constexpr size_t kFewestSteps = 2;  // of each kind, however long they take
 
@@ -63,25 +63,6 @@ struct Bench {
   std::vector<std::pair<std::string, ops::Profile::Row>> operations;
 
   std::vector<const Part*> parts() const { return {&text, &first, &computed, &cached, &predicted, &decode}; }
-};
-
-// FLOP/s of one square product. Interleaved with what is measured, since a shared machine's speed drifts.
-class Ceiling {
- public:
-  explicit Ceiling(Dtype dtype) : a_(Noise(1).normal({kSide, kSide}, kF32).to(dtype)), b_(a_.t().contiguous()) {}
-  void measure() {
-    const device::LibtorchThreads all;
-    const double start = seconds_now();
-    a_.mm(b_);
-    samples_.push_back(2.0 * kSide * kSide * kSide / (seconds_now() - start));
-  }
-  // Medians compare with medians; the best is for a machine with busy neighbours.
-  double value() const { return median({samples_.begin() + 1, samples_.end()}); }
-  double best() const { return std::ranges::max(samples_); }
-
- private:
-  Tensor a_, b_;
-  std::vector<double> samples_;
 };
 
 // Computes the first steps, skips the rest: two of them, so that TaylorSeer has a slope.
@@ -159,7 +140,7 @@ Result<void> warm_up(Bench& out, const diffusion::Pipeline& pipe, diffusion::Req
 
 Result<Bench> measure(const diffusion::Pipeline& pipe, const BenchOptions& o) {
   const auto& denoiser = *pipe.parts().denoiser;
-  Ceiling ceiling(denoiser.dtype());
+  MatmulCeiling ceiling(denoiser.dtype());
   diffusion::Request plain, held, predicted;
   plain.prompts = {o.prompt};
   plain.steps = o.steps;
@@ -202,7 +183,7 @@ void print(const Bench& b, const diffusion::Pipeline& pipe) {
   fmt::print("{}, {}, {} threads, {} image and {} text tokens\n", pipe.parts().name,
              dtype_name(pipe.parts().denoiser->dtype()), device::threads(), b.tokens, b.text_tokens);
   fmt::print("ceiling: {:.0f} GFLOP/s, best {:.0f} (a product of {} x {} in the same run)\n\n", b.ceiling / 1e9,
-             b.best_ceiling / 1e9, kSide, kSide);
+             b.best_ceiling / 1e9, MatmulCeiling::kSide, MatmulCeiling::kSide);
   fmt::print("{:<28}{:>10}{:>10}{:>10}{:>11}{:>12}{:>11}{:>9}\n", "part", "ms", "best", "GFLOP", "GFLOP/s",
              "of ceiling", "weights", "GB/s");
   for (const Part* p : b.parts()) {

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "app/bench.h"
+#include "app/ceilings.h"
 #include "app/commands.h"
 #include "app/flags.h"
 #include "app/language_options.h"
@@ -20,7 +21,7 @@ namespace {
 
 struct OneBatchOptions {
   int64_t batch_size = 1, input_len = 512, output_len = 64, repeat = 3, chunk = 2048, block_size = 16;
-  bool profile = false;
+  bool profile = false, limits = false;
   std::string json;
 
   void fields(auto& f) {
@@ -31,6 +32,7 @@ struct OneBatchOptions {
     f("chunked_prefill_size", chunk, "prompt tokens a step", between(1, 1 << 20));
     f("page_size", block_size, "tokens a block of keys and values", between(1, 1024));
     f("profile", profile, "show how long the operations of a chunk of a prompt and of a decode step take");
+    f("limits", limits, "measure what this machine's memory and matrix product allow, too");
     f("json", json, "the numbers as JSON");
   }
 };
@@ -116,6 +118,57 @@ Result<Times> round(const llm::CausalLm& model, const OneBatchOptions& o, llm::R
   return t;
 }
 
+// What the machine allows, and how much of it is used.
+class Limits {
+ public:
+  // `cache` may be written to.
+  Limits(const llm::CausalLm& model, const OneBatchOptions& o, llm::KvCache& cache)
+      : tokens_(static_cast<double>(o.input_len)),
+        bytes_(weight_bytes(model, o, cache)),
+        size_(static_cast<double>(c10::elementSize(model.dtype()))),
+        matmul(model.dtype()),
+        read(static_cast<int64_t>(bytes_.all)) {
+    measure();
+  }
+  void measure() {
+    matmul.measure();
+    read.measure();
+  }
+  void print(double prefill, double decode) const {
+    const double flops = 2 * (tokens_ * (bytes_.all - bytes_.head) + bytes_.head) / size_;
+    fmt::print("prefill {:.0f} of {:.0f} GFLOP/s that libtorch's product of {} x {} makes ({:.0f} %)\n",
+               flops / prefill / 1e9, matmul.value() / 1e9, MatmulCeiling::kSide, MatmulCeiling::kSide,
+               100 * flops / prefill / matmul.value());
+    fmt::print("decode {:.1f} MB of weights a step: {:.1f} of {:.1f} GB/s that a loop reads ({:.0f} %)\n",
+               bytes_.all / 1e6, bytes_.all / decode / 1e9, read.value() / 1e9,
+               100 * bytes_.all / decode / read.value());
+  }
+
+ private:
+  struct Bytes {
+    double all = 0, head = 0;
+  };
+  static Bytes weight_bytes(const llm::CausalLm& model, const OneBatchOptions& o, llm::KvCache& cache) {
+    const Inference no_gradients;
+    llm::Runner eager(model, cache, {.disable = true});
+    OneBatch batch(o, eager);
+    const ops::Profile profile;
+    batch.run(0, 1, {{1}}, 0);
+    Bytes out;
+    for (const auto& [name, row] : profile.rows()) {
+      out.all += row.weight_bytes;
+      if (name == "linear") out.head += row.weight_bytes;  // that of the logits, of one row
+    }
+    return out;
+  }
+
+  double tokens_;
+  Bytes bytes_;
+  double size_;
+  MatmulCeiling matmul;
+  ReadCeiling read;
+};
+
 void print_profile(const ops::Profile& profile, const char* what) {
   fmt::print("\n{:<24}{:>10}{:>8}{:>12}\n", what, "ms", "calls", "us a call");
   auto rows = profile.rows();
@@ -147,9 +200,14 @@ Result<int> bench_one_batch(const Arguments& args) {
                      lm.model->dtype());
   llm::Runner runner(*lm.model, cache, graph);
   std::vector<double> prefill, decode, total;
+  std::optional<Limits> limits;
   for (int64_t i = 0; i <= o.repeat; ++i) {
+    if (limits) limits->measure();
     const Times t = TRY(round(*lm.model, o, runner, static_cast<uint32_t>(i)));
-    if (i == 0) continue;  // weights are packed at their first use
+    if (i == 0) {  // weights are packed at their first use
+      if (o.limits) limits.emplace(*lm.model, o, cache);
+      continue;
+    }
     const double all = std::accumulate(t.decode.begin(), t.decode.end(), 0.0);
     prefill.push_back(t.prefill);
     decode.push_back(all / static_cast<double>(t.decode.size()));
@@ -161,6 +219,10 @@ Result<int> bench_one_batch(const Arguments& args) {
              device::threads(), o.batch_size, o.input_len, o.output_len);
   fmt::print("prefill {:.1f} ms, {:.0f} tok/s; decode {:.3f} ms a step, {:.1f} tok/s; {:.3f} s in all\n",
              median(prefill) * 1e3, prefill_rate, median(decode) * 1e3, decode_rate, median(total));
+  if (limits) {
+    limits->measure();
+    limits->print(median(prefill) / static_cast<double>(o.batch_size), median(decode));
+  }
   if (!runner.refused().empty()) fmt::print("every kernel started anew: {}\n", runner.refused());
   if (o.profile) {
     llm::Runner eager(*lm.model, cache, {.disable = true});

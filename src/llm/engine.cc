@@ -1,10 +1,12 @@
 #include "llm/engine.h"
 
 #include <fmt/core.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <fstream>
 
+#include "device/device.h"
 #include "llm/engine_state.h"
 
 namespace cairn::llm {
@@ -20,7 +22,21 @@ int64_t available_memory() {
   return int64_t{4} << 30;
 }
 
+int64_t cores() {
+  cpu_set_t allowed;
+  return ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+}
+
 }  // namespace
+
+bool EngineState::overlapping(const Engine::Options& options) {
+  // How far a speculating step gets is not known while it runs: one planned beside it would have others' rows only, and
+  // the two halves would take turns for ever.
+  if (options.speculative.on()) return false;
+  // Where the kernels have every core, whoever works beside them takes one away in the middle of a step, and all the
+  // others wait for it: that costs more than doing the same between two steps.
+  return options.overlap.value_or(device::threads() < cores());
+}
 
 // Waits for something to do, and does what callers want. False: the engine stops.
 bool EngineState::take_orders() {

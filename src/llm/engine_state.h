@@ -46,9 +46,11 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
         blocks(count, options.block_size),
         scheduler(options.scheduler, blocks),
         cache(model->kv_shape(), count, options.block_size, model->dtype()),
-        stepper(*model, cache, options.scheduler.max_running_requests, mutex, wake) {}
+        overlaps(overlapping(options)),
+        stepper(*model, cache, options.scheduler.max_running_requests, overlaps, mutex, wake) {}
 
   // engine.cc
+  static bool overlapping(const Engine::Options& options);
   void loop();
   void stop();
   bool take_orders();
@@ -83,6 +85,7 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
   std::deque<std::unique_ptr<Step>> steps;  // under way, the older one first
   uint64_t last_serial = 0;
   EngineStats counted;
+  const bool overlaps;  // a step runs while others are planned and handed out
   Stepper stepper;
   std::thread thread;
 };

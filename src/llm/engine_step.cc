@@ -54,9 +54,7 @@ void EngineState::end(const Finished& f) {
 
 // Plans as many steps as may be under way.
 void EngineState::plan_ahead() {
-  // How far a speculating step gets is not known while it runs: one planned beside it would have others' rows only,
-  // and the two halves would take turns for ever.
-  const size_t most = options.speculative.on() ? 1 : Scheduler::kMostUnderway;
+  const size_t most = overlaps ? Scheduler::kMostUnderway : 1;
   while (!answers.empty() && steps.size() < most) {
     auto step = std::make_unique<Step>();
     step->plan = scheduler.plan();

@@ -4,13 +4,18 @@
 
 namespace cairn::llm {
 
-Stepper::Stepper(const CausalLm& model, const KvCache& cache, int64_t slots, std::mutex& mutex,
+Stepper::Stepper(const CausalLm& model, const KvCache& cache, int64_t slots, bool own_thread, std::mutex& mutex,
                  std::condition_variable& over)
     : model_(model), cache_(cache), last_(static_cast<size_t>(slots)), mutex_(mutex), over_(over) {
-  thread_ = std::thread([this] { loop(); });
+  if (own_thread) thread_ = std::thread([this] { loop(); });
 }
 
 void Stepper::push(Step& step) {
+  if (!thread_.joinable()) {
+    run(step);
+    step.over = true;
+    return;
+  }
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back(&step);
@@ -35,7 +40,6 @@ void Stepper::stop() {
 }
 
 void Stepper::loop() {
-  const Inference no_gradients;
   std::unique_lock lock(mutex_);
   for (;;) {
     pushed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
@@ -57,6 +61,7 @@ void Stepper::run(Step& step) {
   if (step.voided) return;
   step.ran = survived(
       [&] {
+        const Inference no_gradients;
         auto* tokens = static_cast<int64_t*>(step.batch.tokens.mutable_data_ptr());
         for (size_t i = 0; i < step.plan.rows.size(); ++i) {
           const PlanRow& row = step.plan.rows[i];

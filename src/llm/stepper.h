@@ -1,4 +1,4 @@
-// Runs steps on a thread of its own, so that the engine's thread can plan the next one and hand out what the last one
+// Runs steps, on a thread of its own where the engine's thread is to plan the next one and hand out what the last one
 // gave meanwhile.
 #pragma once
 #include <condition_variable>
@@ -30,10 +30,11 @@ struct Step {
 class Stepper {
  public:
   // `slots`: how many sequences run at once. `mutex` is the caller's, and `over` is told whenever a step is over.
-  Stepper(const CausalLm& model, const KvCache& cache, int64_t slots, std::mutex& mutex, std::condition_variable& over);
+  Stepper(const CausalLm& model, const KvCache& cache, int64_t slots, bool own_thread, std::mutex& mutex,
+          std::condition_variable& over);
   ~Stepper() { stop(); }
 
-  // Steps are run in this order.
+  // Steps are run in this order; without a thread of its own, here and now.
   void push(Step& step);
   // Takes back the step that was pushed last. False: it has been begun.
   bool recall(const Step& step);

@@ -112,10 +112,13 @@ inline Generate some_request(uint32_t seed, int64_t length, int64_t tokens) {
 
 inline std::unique_ptr<Engine> engine_of(Engine::Options o = {}) {
   if (o.blocks == 0) o.blocks = 512;
+  if (!o.overlap) o.overlap = true;
   return or_throw(Engine::start(tiny(), std::move(o)));
 }
 
+// By an engine without company, which does one thing after the other.
 inline std::vector<int32_t> alone(const Generate& g, Engine::Options o = {}) {
+  o.overlap = false;
   const auto engine = engine_of(std::move(o));
   auto sink = std::make_shared<Collector>();
   const auto ticket = or_throw(engine->submit(g, sink));

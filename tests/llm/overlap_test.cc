@@ -40,6 +40,7 @@ class Watched final : public CausalLm {
 
 std::unique_ptr<Engine> watched_engine(const std::shared_ptr<Watched>& model, Engine::Options o = {}) {
   o.blocks = 512;
+  if (!o.overlap) o.overlap = true;
   return or_throw(Engine::start(model, std::move(o)));
 }
 

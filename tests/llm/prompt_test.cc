@@ -19,6 +19,7 @@ std::shared_ptr<const CausalLm> exact() {
 
 std::unique_ptr<Engine> exact_engine(Engine::Options o = {}) {
   o.blocks = 512;
+  o.overlap = true;
   return or_throw(Engine::start(exact(), std::move(o)));
 }
 

@@ -109,9 +109,9 @@ Result<void> Chooser::judge(const CausalLm& model, const PlanRow& row, const Ten
     const Tensor logits = model.logits(hidden.narrow(0, scored_ - row.from, count));
     const auto* p = static_cast<const float*>(logits.const_data_ptr());
     for (int64_t i = 0; i < count; ++i, ++scored_, p += vocabulary_)
-      judged_.push_back(TRY(judged({p, static_cast<size_t>(vocabulary_)},
-                                   request_.prompt[static_cast<size_t>(scored_ + 1)], request_.top_logprobs,
-                                   request_.token_ids_logprob)));
+      judged_.push_back(
+          TRY(judged({p, static_cast<size_t>(vocabulary_)}, request_.prompt[static_cast<size_t>(scored_ + 1)],
+                     request_.top_logprobs, request_.token_ids_logprob)));
   }
   if (row.to < prompt_size_) return {};
   scored_ = -1;

@@ -29,9 +29,9 @@ class Chooser {
           bool speculates);
 
   // The engine's thread.
-  Result<void> constrain();           // begins to follow the grammar
-  void follow(RowOutcome& outcome);   // over the chosen token
-  void leave();                       // the request is gone: nothing is chosen any more, and nobody waits
+  Result<void> constrain();          // begins to follow the grammar
+  void follow(RowOutcome& outcome);  // over the chosen token
+  void leave();                      // the request is gone: nothing is chosen any more, and nobody waits
   bool ends(int32_t token) const { return sampler_.ends(token); }
 
   // The stepping thread. `hidden` are the states of a step's tokens, those of the row from `first` on.

@@ -88,7 +88,7 @@ void EngineState::build(Step& step) {
   }
   step.batch = batch_of(step.plan, cache.block_size(), stretched, step.drafts);
   step.outcomes.resize(step.plan.rows.size());
-  // What a step came to needs no memory any more: it cannot fail as a whole.
+  // So that handing out needs no memory of the step's own: it cannot fail as a whole.
   step.result.rows.reserve(step.plan.rows.size());
   step.result.tokens.reserve(static_cast<size_t>(step.batch.rows()) + step.plan.rows.size());
 }
@@ -144,7 +144,8 @@ void EngineState::hand_out(Step& step, size_t index) {
     if (!told) fail(row.id, told.error());
   }
   static constexpr Token kAny[] = {0};  // of who is gone: nobody will see it
-  step.result.add(answers.contains(row.id) ? std::span<const Token>(tokens) : std::span(kAny).first(row.sample), stopped);
+  step.result.add(answers.contains(row.id) ? std::span<const Token>(tokens) : std::span(kAny).first(row.sample),
+                  stopped);
 }
 
 }  // namespace cairn::llm

@@ -216,8 +216,8 @@ TEST(Overlap, AStepWaitsForTheGrammarsOfItsRows) {
   Generate g = some_request(2, 30, 20);
   g.grammar = letters("(abcde[f-m]|n[o-s]t)*");
   const auto constrained = std::make_shared<Collector>();
-  // The engine's thread is held up by a sink that goes, between the fourth step, which is over, and what it came to: the
-  // fifth one runs, and needs the grammar followed over the fourth token.
+  // The engine's thread is held up by a sink that goes, between the fourth step, which is over, and what it came to:
+  // the fifth one runs, and needs the grammar followed over the fourth token.
   struct Slow final : Sink {
     explicit Slow(const Watched& m) : model(m) {}
     ~Slow() override {
@@ -239,9 +239,7 @@ TEST(Overlap, AStepWaitsForTheGrammarsOfItsRows) {
   });
   std::unique_ptr<Engine> engine;
   std::atomic<bool> all = false;
-  model->before = [&](int64_t n) {
-    EXPECT_TRUE(n != 1 || until([&] { return all && engine->stats().running == 3; }));
-  };
+  model->before = [&](int64_t n) { EXPECT_TRUE(n != 1 || until([&] { return all && engine->stats().running == 3; })); };
   engine = watched_engine(model);
   const auto t1 = or_throw(engine->submit(some_request(1, 40, 30), sink));
   const auto t2 = or_throw(engine->submit(g, constrained));
@@ -286,9 +284,7 @@ TEST(Overlap, StoppingWaitsForTheStepThatRunsAndForNoOther) {
   std::unique_ptr<Engine> engine;
   const auto sink = std::make_shared<Collector>();
   std::atomic<bool> failed = false;
-  model->before = [&](int64_t n) {
-    EXPECT_TRUE(n != 3 || until([&] { return failed.load(); }));
-  };
+  model->before = [&](int64_t n) { EXPECT_TRUE(n != 3 || until([&] { return failed.load(); })); };
   engine = watched_engine(model);
   const auto ticket = or_throw(engine->submit(some_request(1, 40, 20), sink));
   EXPECT_TRUE(until([&] { return engine->stats().steps == 2; }));

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "llm/engine_state.h"
@@ -21,15 +22,22 @@ int64_t available_memory() {
 
 }  // namespace
 
+// Waits for something to do, and does what callers want. False: the engine stops.
 bool EngineState::take_orders() {
   std::unique_lock lock(mutex);
-  const auto idle = [&] { return answers.empty() && orders.empty() && !stopping && !flush; };
-  wake.wait(lock, [&] { return !idle(); });
+  // A flush waits for steps that nobody waits for.
+  const auto can_flush = [&] { return !answers.empty() || steps.empty(); };
+  wake.wait(lock, [&] {
+    return stopping || !orders.empty() || (flush && can_flush()) || (!steps.empty() && steps.front()->over);
+  });
   if (stopping) return false;
   std::deque<Order> taken;
   taken.swap(orders);
   const bool flush_now = std::exchange(flush, false);
   lock.unlock();
+  const bool newcomers = std::ranges::any_of(taken, [](const Order& o) { return o.request != nullptr; });
+  // They need not wait for two steps: the one that is not running yet is planned again, with them.
+  if (newcomers && steps.size() > 1 && stepper.recall(*steps.back())) steps.pop_back();
   for (Order& o : taken) {
     if (o.request) {
       begin(std::move(o));
@@ -39,13 +47,17 @@ bool EngineState::take_orders() {
       numbers.erase(it);
     }
   }
-  if (flush_now) {
-    auto result = scheduler.flush_cache();
-    publish();  // who asked for it sees it done
+  if (!flush_now) return true;
+  if (!can_flush()) {
     lock.lock();
-    flushed = std::move(result);
-    wake.notify_all();
+    flush = true;
+    return true;
   }
+  auto result = scheduler.flush_cache();
+  publish();  // who asked for it sees it done
+  lock.lock();
+  flushed = std::move(result);
+  wake.notify_all();
   return true;
 }
 
@@ -65,24 +77,21 @@ void EngineState::begin(Order order) {
   const int64_t pooled = g.embed == Pooling::kNone   ? -1
                          : g.embed == Pooling::kMean ? 0
                                                      : static_cast<int64_t>(g.prompt.size()) - 1;
+  const auto prompt_size = static_cast<int64_t>(g.prompt.size());
   Sampler sampler(g.sampling, g.prompt, options.ends, options.random_seed + order.number);
-  auto id = scheduler.submit({.prompt = std::move(g.prompt),
+  auto id = scheduler.submit({.prompt = scored >= 0 ? std::vector(g.prompt) : std::move(g.prompt),
                               .max_new_tokens = g.sampling.max_new_tokens,
                               .priority = g.priority,
                               .recompute_from = recompute_from,
                               .identity = identity.hash()});
-  if (!id) return order.sink->failed(id.error());
+  if (!id) return refuse(*order.sink, id.error());
+  const bool constrained = g.grammar && !g.grammar_after;
+  const auto chooser = std::make_shared<Chooser>(std::move(g), std::move(sampler), prompt_size, scored, pooled,
+                                                 model->vocabulary(), options.speculative.on());
   numbers[order.number] = *id;
-  const auto made = answers.emplace(*id, Answer{.number = order.number,
-                                                .sink = std::move(order.sink),
-                                                .request = std::move(g),
-                                                .sampler = std::move(sampler),
-                                                .stretched = stretched,
-                                                .scored = scored,
-                                                .pooled = pooled});
-  Answer& a = made.first->second;
-  if (a.request.grammar_after) return;
-  if (const auto ok = a.constrain(model->vocabulary()); !ok) fail(*id, ok.error());
+  answers.try_emplace(*id, order.number, std::move(order.sink), chooser, stretched);
+  if (!constrained) return;
+  if (const auto ok = chooser->constrain(); !ok) fail(*id, ok.error());
 }
 
 void EngineState::publish() {
@@ -96,11 +105,19 @@ void EngineState::publish() {
 void EngineState::loop() {
   publish();
   while (take_orders()) {
-    if (!answers.empty()) step();
+    if (over()) finish();
+    plan_ahead();
     publish();
   }
+  stop();
+}
+
+void EngineState::stop() {
   const Error over{Code::kUnavailable, "the engine has stopped"};
+  if (!steps.empty() && stepper.recall(*steps.back())) steps.pop_back();
   while (!answers.empty()) fail(answers.begin()->first, over);
+  stepper.stop();
+  steps.clear();
   std::deque<Order> left;
   {
     const std::lock_guard lock(mutex);
@@ -109,7 +126,7 @@ void EngineState::loop() {
     wake.notify_all();
   }
   for (Order& o : left)
-    if (o.request) o.sink->failed(over);
+    if (o.request) refuse(*o.sink, over);
 }
 
 Result<std::unique_ptr<Engine>> Engine::start(std::shared_ptr<const CausalLm> model, Options options) {

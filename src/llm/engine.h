@@ -1,4 +1,5 @@
-// Serves many requests with one model: a thread that plans a step, runs it, chooses tokens and hands them out.
+// Serves many requests with one model: a thread that plans steps and hands out their tokens, beside one that runs the
+// steps and chooses the tokens.
 //
 //   auto engine = TRY(llm::Engine::start(std::move(model), {.ends = {eos}}));
 //   auto ticket = TRY(engine->submit({.prompt = ids}, sink));     // sink hears of tokens; dropping the ticket cancels
@@ -46,8 +47,9 @@ struct Done {
   int64_t prompt_tokens = 0, cached_tokens = 0, generated = 0, retractions = 0;
 };
 
-// Hears what becomes of a request, on the engine's thread: it must be quick, and must not call the engine. After done()
-// or failed() nothing more comes; after the ticket was dropped, at most what was under way.
+// Hears what becomes of a request, on the engine's thread: it must be quick, and must not call the engine. What it
+// throws fails its request. After done() or failed() nothing more comes; after the ticket was dropped, at most what was
+// under way.
 class Sink {
  public:
   virtual ~Sink() = default;

@@ -8,41 +8,31 @@
 
 #include "llm/engine.h"
 #include "llm/plan/scheduler.h"
-#include "llm/runner.h"
+#include "llm/stepper.h"
 
 namespace cairn::llm {
 
-// A request under way. `request.prompt` has moved to the scheduler.
+// A request under way. Rows of it in steps under way are computed in vain when it goes.
 struct Answer {
-  uint64_t number = 0;
+  Answer(uint64_t n, std::shared_ptr<Sink> hears, std::shared_ptr<Chooser> chooses, bool stretches)
+      : number(n), sink(std::move(hears)), chooser(std::move(chooses)), stretched(stretches) {}
+  ~Answer() { chooser->leave(); }
+  Answer(const Answer&) = delete;
+  Answer& operator=(const Answer&) = delete;
+
+  uint64_t number;
   std::shared_ptr<Sink> sink;
-  Generate request;
-  Sampler sampler;
-  bool stretched = false;
+  std::shared_ptr<Chooser> chooser;
+  bool stretched;
   std::optional<int32_t> last{};
   bool stopped = false;  // by an end token, its grammar or its sink
-
-  // Where the text stands in the grammar of the request, and what may follow there; none while nothing constrains it.
-  std::optional<text::grammar::GrammarState> grammar{};
-  std::vector<uint32_t> allowed{};
-
-  // Input log-probabilities: position `scored` is the first whose hidden state has not been used. -1: there is nothing
-  // to tell the sink, or it has been told.
-  int64_t scored = -1;
-  std::vector<Choice> judged{};
-
-  // The embedding of the prompt: the first position that is not part of it yet (-1: it is not asked for, or given), and
-  // the sum so far.
-  int64_t pooled = -1;
-  std::vector<double> sum{};
-
-  // Begins to follow the grammar of the request.
-  Result<void> constrain(int64_t vocabulary);
-  // Follows the grammar over a chosen token. True: nothing but the end may follow.
-  Result<bool> follow(int32_t token, int64_t vocabulary);
 };
 
-// Everything of an engine. The mutex guards what callers put in and read; the rest is the engine thread's own.
+// A sink's last call.
+void refuse(Sink& sink, const Error& error);
+
+// Everything of an engine. The mutex guards what callers put in and read, and what the stepping thread is given; the
+// rest is the engine thread's own.
 struct EngineState : std::enable_shared_from_this<EngineState> {
   struct Order {
     uint64_t number = 0;
@@ -56,23 +46,25 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
         blocks(count, options.block_size),
         scheduler(options.scheduler, blocks),
         cache(model->kv_shape(), count, options.block_size, model->dtype()),
-        runner(*model, cache, options.graph) {}
+        overlaps(!options.scheduler.disable_overlap_schedule && !options.speculative.on()),
+        stepper(*model, cache, options.graph, options.scheduler.max_running_requests, overlaps, mutex, wake) {}
 
   // engine.cc
   void loop();
+  void stop();
   bool take_orders();
   void begin(Order order);
   void publish();
 
   // engine_step.cc
-  void step();
-  Drafts drafts_of(const StepPlan& plan) const;
-  void choose(const StepPlan& plan, const Batch& batch, const Drafts& drafts, StepResult& result);
-  Result<void> judge_prompt(Answer& a, const PlanRow& row, const Tensor& hidden);
-  void pool(Answer& a, const PlanRow& row, const Tensor& hidden);
-  Result<void> choose(Answer& a, std::span<float> logits, std::vector<Token>& chosen);
+  bool over();
+  void plan_ahead();
+  void build(Step& step);
+  void finish();
+  void hand_out(Step& step, size_t index);
   void end(const Finished& f);
   void fail(RequestId id, const Error& error);
+  void fail(std::unique_ptr<Step> step, const Error& error);
 
   std::mutex mutex;
   std::condition_variable wake;
@@ -87,10 +79,15 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
   kv::BlockPool blocks;
   Scheduler scheduler;
   KvCache cache;
-  Runner runner;
   std::map<RequestId, Answer> answers;
   std::map<uint64_t, RequestId> numbers;
+  std::deque<std::unique_ptr<Step>> steps;  // under way, the older one first
+  uint64_t last_serial = 0;
   EngineStats counted;
+  // A step runs while others are planned and handed out. Not with speculation: how far a step gets is not known while
+  // it runs, so one planned beside it would have others' rows only, and the two halves would take turns for ever.
+  const bool overlaps;
+  Stepper stepper;
   std::thread thread;
 };
 

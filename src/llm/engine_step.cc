@@ -1,33 +1,19 @@
-// What a step of the engine does: it runs a plan, chooses tokens, hands them out, and ends or fails answers.
+// Steps of the engine: planned and given to the stepping thread, and what they came to handed out.
 #include <algorithm>
-#include <bit>
 
 #include "llm/engine_state.h"
 #include "tensor/survive.h"
 
 namespace cairn::llm {
-Result<void> Answer::constrain(int64_t vocabulary) {
-  if (!request.grammar) return {};
-  const auto ends = sampler.ends();
-  grammar.emplace(request.grammar, std::vector<int64_t>(ends.begin(), ends.end()));
-  const auto ids = std::max(static_cast<size_t>(vocabulary), request.grammar->tokens().size());
-  allowed.resize((ids + 31) / 32);
-  return grammar->mask(allowed);
-}
+namespace {
 
-Result<bool> Answer::follow(int32_t token, int64_t vocabulary) {
-  if (!grammar) {
-    if (request.grammar_after == token) TRY_VOID(constrain(vocabulary));
-    return false;
-  }
-  check(TRY(grammar->accept(token)), "a token was chosen that its grammar does not allow");
-  if (grammar->ended()) return true;
-  TRY_VOID(grammar->mask(allowed));
-  if (!grammar->may_end()) return false;
-  const auto ends = static_cast<int64_t>(sampler.ends().size());
-  int64_t left = 0;
-  for (const uint32_t word : allowed) left += std::popcount(word);
-  return left <= ends;
+constexpr const char* kAdvice = "send shorter requests, or fewer at once";
+
+}  // namespace
+
+void refuse(Sink& sink, const Error& error) {
+  // What a sink throws is its own affair, and this was its last call.
+  (void)survived([&] { sink.failed(error); }, kAdvice);
 }
 
 void EngineState::fail(RequestId id, const Error& error) {
@@ -37,7 +23,14 @@ void EngineState::fail(RequestId id, const Error& error) {
   numbers.erase(it->second.number);
   answers.erase(it);
   scheduler.cancel(id);
-  sink->failed(error);
+  refuse(*sink, error);
+}
+
+void EngineState::fail(std::unique_ptr<Step> step, const Error& error) {
+  std::vector<RequestId> ids;
+  for (const PlanRow& r : step->plan.rows) ids.push_back(r.id);
+  step.reset();  // gives its blocks back
+  for (const RequestId id : ids) fail(id, error);
 }
 
 void EngineState::end(const Finished& f) {
@@ -49,149 +42,110 @@ void EngineState::end(const Finished& f) {
             .cached_tokens = f.cached_tokens,
             .generated = static_cast<int64_t>(f.output.size()),
             .retractions = f.retractions};
-  if (a.stopped && a.last && a.sampler.ends(*a.last)) done.matched = a.last;
+  if (a.stopped && a.last && a.chooser->ends(*a.last)) done.matched = a.last;
   counted.prompt_tokens += f.prompt_tokens;
   counted.cached_tokens += f.cached_tokens;
   counted.generated_tokens += done.generated;
   const auto sink = std::move(a.sink);
   numbers.erase(a.number);
   answers.erase(it);
-  sink->done(done);
+  if (const auto told = survived([&] { sink->done(done); }, kAdvice); !told) refuse(*sink, told.error());
 }
 
-// The next token of an answer, appended to `chosen`, or an error that is its own.
-Result<void> EngineState::choose(Answer& a, std::span<float> logits, std::vector<Token>& chosen) {
-  const Choice choice =
-      TRY(a.sampler.next(logits, a.allowed, a.request.logprobs, a.request.top_logprobs, a.request.token_ids_logprob));
-  const bool complete = TRY(a.follow(choice.token, model->vocabulary()));
-  chosen.push_back(choice.token);
-  a.last = choice.token;
-  const bool goes_on = a.sink->token(choice);
-  a.stopped = !goes_on || complete || a.sampler.ends(choice.token);
-  return {};
-}
-
-// Log-probabilities of the prompt's tokens behind those of this row, whose hidden states these are. Logits are worked
-// out a few rows at a time: those of a whole chunk may be gigabytes.
-Result<void> EngineState::judge_prompt(Answer& a, const PlanRow& row, const Tensor& hidden) {
-  if (a.scored < 0) return {};
-  const Sequence& s = *scheduler.find(row.id);
-  const int64_t vocabulary = model->vocabulary(), most = std::max((int64_t{1} << 24) / vocabulary, int64_t{1});
-  const int64_t end = std::min(row.to, s.prompt_size - 1);
-  check(row.from <= a.scored, "a prompt's hidden states were skipped");
-  while (a.scored < end) {
-    const int64_t count = std::min(end - a.scored, most);
-    const Tensor logits = model->logits(hidden.narrow(0, a.scored - row.from, count));
-    const auto* p = static_cast<const float*>(logits.const_data_ptr());
-    for (int64_t i = 0; i < count; ++i, ++a.scored, p += vocabulary)
-      a.judged.push_back(TRY(judged({p, static_cast<size_t>(vocabulary)}, s.tokens[static_cast<size_t>(a.scored + 1)],
-                                    a.request.top_logprobs, a.request.token_ids_logprob)));
-  }
-  if (row.to < s.prompt_size) return {};
-  a.scored = -1;
-  a.sink->prompt(std::exchange(a.judged, {}));
-  return {};
-}
-
-// Adds this row's hidden states to the embedding of its prompt, position by position, so that chunks change nothing.
-void EngineState::pool(Answer& a, const PlanRow& row, const Tensor& hidden) {
-  const int64_t size = scheduler.find(row.id)->prompt_size, end = std::min(row.to, size);
-  if (a.pooled < 0 || a.pooled >= end) return;
-  check(row.from <= a.pooled, "a prompt's hidden states were skipped");
-  const int64_t width = hidden.size(1);
-  const Tensor rows = hidden.narrow(0, a.pooled - row.from, end - a.pooled).to(kF32).contiguous();
-  const auto* p = static_cast<const float*>(rows.const_data_ptr());
-  a.sum.resize(static_cast<size_t>(width));
-  for (; a.pooled < end; ++a.pooled, p += width)
-    for (size_t i = 0; i < a.sum.size(); ++i) a.sum[i] += double{p[i]};
-  if (end < size) return;
-  a.pooled = -1;
-  const double count = a.request.embed == Pooling::kMean ? static_cast<double>(size) : 1;
-  std::vector<float> out;
-  for (const double x : a.sum) out.push_back(static_cast<float>(x / count));
-  a.sum.clear();
-  a.sink->embedding(std::move(out));
-}
-
-Drafts EngineState::drafts_of(const StepPlan& plan) const {
-  if (!options.speculative.on()) return {};
-  Drafts out;
-  for (const PlanRow& r : plan.rows) {
-    const auto more = proposed(scheduler.find(r.id)->tokens, options.speculative, r.drafts);
-    out.emplace_back(more.begin(), more.end());
-  }
-  return out;
-}
-
-void EngineState::choose(const StepPlan& plan, const Batch& batch, const Drafts& drafts, StepResult& result) {
-  std::vector<int64_t> sampled;
-  for (size_t i = 0; i < plan.rows.size(); ++i) {
-    const PlanRow& r = plan.rows[i];
-    if (!r.sample) continue;
-    const int64_t first = batch.sequences[i].row + r.to - r.from - 1;
-    for (size_t j = 0; j <= (drafts.empty() ? 0 : drafts[i].size()); ++j)
-      sampled.push_back(first + static_cast<int64_t>(j));
-  }
-  const auto [hidden, logits] = runner.run(batch, sampled);
-  int64_t row = 0;
-  std::vector<std::pair<RequestId, Error>> failed;
-  std::vector<Token> chosen;
-  for (size_t i = 0; i < plan.rows.size(); ++i) {
-    const PlanRow& r = plan.rows[i];
-    Answer& a = answers.at(r.id);
-    chosen.clear();
-    const Tensor own_hidden = hidden.narrow(0, batch.sequences[i].row, r.to - r.from);
-    auto ok = judge_prompt(a, r, own_hidden);
-    if (ok) pool(a, r, own_hidden);
-    if (r.sample) {
-      // As many tokens as were guessed right, and the one behind them: each is chosen as if it were alone.
-      const std::span<const Token> guesses = drafts.empty() ? std::span<const Token>() : drafts[i];
-      for (size_t j = 0; ok && j <= guesses.size(); ++j) {
-        const Tensor own = logits[row + static_cast<int64_t>(j)];
-        ok = choose(a, {static_cast<float*>(own.mutable_data_ptr()), static_cast<size_t>(own.numel())}, chosen);
-        if (!ok || a.stopped || j == guesses.size() || chosen.back() != guesses[j]) break;
-      }
-      row += static_cast<int64_t>(guesses.size()) + 1;
-      counted.drafted += static_cast<int64_t>(guesses.size());
-      counted.accepted += std::max(static_cast<int64_t>(chosen.size()) - 1, int64_t{0});
-      if (!ok) chosen.assign(1, 0);  // nobody will see it
-    }
-    if (!ok) failed.emplace_back(r.id, ok.error());
-    result.add(chosen, a.stopped);
-  }
-  for (const auto& [id, error] : failed) fail(id, error);
-}
-
-void EngineState::step() {
-  StepPlan plan = scheduler.plan();
-  if (plan.empty()) {
-    // Nothing runs and nothing fits: whoever waits would wait for ever.
-    if (scheduler.running() == 0 && scheduler.waiting() > 0 && !answers.empty())
+// Plans as many steps as may be under way.
+void EngineState::plan_ahead() {
+  const size_t most = overlaps ? Scheduler::kMostUnderway : 1;
+  while (!answers.empty() && steps.size() < most) {
+    auto step = std::make_unique<Step>();
+    step->plan = scheduler.plan();
+    if (step->plan.empty()) {
+      if (!steps.empty() || scheduler.running() > 0 || scheduler.waiting() == 0) return;
+      // Nothing runs and nothing fits: whoever waits would wait for ever.
       fail(answers.begin()->first,
            Error{Code::kExhausted, "the cache of keys and values has no room for this request: use a larger one"});
-    return;
+      continue;
+    }
+    step->serial = ++last_serial;
+    step->behind = steps.empty() ? 0 : steps.back()->serial;
+    if (const auto built = survived([&] { build(*step); }, kAdvice); !built) {
+      fail(std::move(step), built.error());
+      continue;
+    }
+    steps.push_back(std::move(step));
+    stepper.push(*steps.back());
   }
-  StepResult result;
-  const auto ran = survived(
-      [&] {
-        const Inference no_gradients;
-        std::vector<bool> stretched;
-        for (const PlanRow& r : plan.rows) stretched.push_back(answers.at(r.id).stretched);
-        const Drafts drafts = drafts_of(plan);
-        choose(plan, batch_of(plan, cache.block_size(), stretched, drafts), drafts, result);
-      },
-      "send shorter requests, or fewer at once");
+}
+
+void EngineState::build(Step& step) {
+  std::vector<bool> stretched;
+  for (const PlanRow& r : step.plan.rows) {
+    const Answer& a = answers.at(r.id);
+    stretched.push_back(a.stretched);
+    step.choosers.push_back(a.chooser);
+    if (!options.speculative.on()) continue;
+    const auto more = proposed(scheduler.find(r.id)->tokens, options.speculative, r.drafts);
+    step.drafts.emplace_back(more.begin(), more.end());
+  }
+  step.batch = batch_of(step.plan, cache.block_size(), stretched, step.drafts);
+  step.outcomes.resize(step.plan.rows.size());
+  // So that handing out needs no memory of the step's own: it cannot fail as a whole.
+  step.result.rows.reserve(step.plan.rows.size());
+  step.result.tokens.reserve(static_cast<size_t>(step.batch.rows()) + step.plan.rows.size());
+}
+
+bool EngineState::over() {
+  const std::lock_guard lock(mutex);
+  return !steps.empty() && steps.front()->over;
+}
+
+// Hands out what the older step came to.
+void EngineState::finish() {
+  std::unique_ptr<Step> step = std::move(steps.front());
+  steps.pop_front();
+  if (step->voided) return;  // its requests are planned again
   ++counted.steps;
-  if (!ran) {
-    std::vector<RequestId> ids;
-    for (const PlanRow& r : plan.rows) ids.push_back(r.id);
-    plan = StepPlan();  // gives its blocks back
-    for (const RequestId id : ids) fail(id, ran.error());
-    return;
+  if (!step->ran) {
+    const Error error = step->ran.error();
+    return fail(std::move(step), error);
   }
-  const auto finished = scheduler.commit(std::move(plan), result);
+  // Grammars first: the next step waits for them.
+  for (size_t i = 0; i < step->outcomes.size(); ++i)
+    if (answers.contains(step->plan.rows[i].id)) step->choosers[i]->follow(step->outcomes[i]);
+  for (size_t i = 0; i < step->outcomes.size(); ++i) hand_out(*step, i);
+  const auto finished = scheduler.commit(std::move(step->plan), step->result);
   check(finished.has_value(), "a plan that nobody dropped commits");
   for (const Finished& f : *finished) end(f);
+}
+
+void EngineState::hand_out(Step& step, size_t index) {
+  const PlanRow& row = step.plan.rows[index];
+  RowOutcome& outcome = step.outcomes[index];
+  std::vector<Token> tokens;
+  bool stopped = false;
+  if (const auto it = answers.find(row.id); it != answers.end()) {
+    Answer& a = it->second;
+    auto told = survived(
+        [&] {
+          if (outcome.prompt) a.sink->prompt(std::move(*outcome.prompt));
+          if (outcome.embedding) a.sink->embedding(std::move(*outcome.embedding));
+          for (size_t i = 0; i < outcome.choices.size() && !a.stopped; ++i) {
+            const Choice& choice = outcome.choices[i];
+            tokens.push_back(choice.token);
+            a.last = choice.token;
+            const bool complete = outcome.complete && i + 1 == outcome.choices.size();
+            a.stopped = !a.sink->token(choice) || complete || a.chooser->ends(choice.token);
+          }
+        },
+        kAdvice);
+    stopped = a.stopped;
+    if (!step.drafts.empty()) counted.drafted += static_cast<int64_t>(step.drafts[index].size());
+    counted.accepted += std::max(static_cast<int64_t>(tokens.size()) - 1, int64_t{0});
+    if (told && outcome.error && !stopped) told = tl::unexpected(*outcome.error);
+    if (!told) fail(row.id, told.error());
+  }
+  static constexpr Token kAny[] = {0};  // of who is gone: nobody will see it
+  step.result.add(answers.contains(row.id) ? std::span<const Token>(tokens) : std::span(kAny).first(row.sample),
+                  stopped);
 }
 
 }  // namespace cairn::llm

@@ -26,10 +26,7 @@ Batch batch_of(const StepPlan& plan, int64_t block_size, const std::vector<bool>
     check(to <= row.to + row.drafts, "more tokens are proposed than have room");
     b.sequences.push_back({.row = at, .rows = to - row.from, .keys = to, .blocks = table.data()});
     for (int64_t p = row.from; p < to; ++p, ++at) {
-      const Token token =
-          p < row.to ? inputs[static_cast<size_t>(p - row.from)] : more[static_cast<size_t>(p - row.to)];
-      check(token != kLastSampled, "this runner wants plans whose tokens are known");
-      tokens[at] = token;
+      tokens[at] = p < row.to ? inputs[static_cast<size_t>(p - row.from)] : more[static_cast<size_t>(p - row.to)];
       positions[at] = p;
       slots[at] = int64_t{table[static_cast<size_t>(p / block_size)]} * block_size + p % block_size;
       if (any) b.stretched.push_back(stretched[i]);

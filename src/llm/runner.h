@@ -11,8 +11,8 @@
 
 namespace cairn::llm {
 
-// The device image of a plan whose tokens are all known. `stretched`: for each row, whether its sequence is run with
-// longrope's long factors.
+// The device image of a plan, with kLastSampled where a token is not known yet. `stretched`: for each row, whether its
+// sequence is run with longrope's long factors.
 // `drafts`: for each row, the tokens that speculation proposes behind it, at most PlanRow::drafts; empty for no row.
 using Drafts = std::vector<std::vector<Token>>;
 Batch batch_of(const StepPlan& plan, int64_t block_size, const std::vector<bool>& stretched, const Drafts& drafts = {});

@@ -115,7 +115,9 @@ inline std::unique_ptr<Engine> engine_of(Engine::Options o = {}) {
   return or_throw(Engine::start(tiny(), std::move(o)));
 }
 
+// By an engine without company, which does one thing after the other.
 inline std::vector<int32_t> alone(const Generate& g, Engine::Options o = {}) {
+  o.scheduler.disable_overlap_schedule = true;
   const auto engine = engine_of(std::move(o));
   auto sink = std::make_shared<Collector>();
   const auto ticket = or_throw(engine->submit(g, sink));

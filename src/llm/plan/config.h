@@ -11,7 +11,7 @@ struct SchedulerConfig {
   int64_t chunked_prefill_size = 2048, max_prefill_tokens = 16384, mixed_chunk_size = 0;
   std::string schedule_policy = "fcfs", radix_eviction_policy = "lru";
   double schedule_conservativeness = 1;
-  bool enable_mixed_chunk = true, disable_radix_cache = false;
+  bool enable_mixed_chunk = true, disable_radix_cache = false, disable_overlap_schedule = false;
   int64_t priority_preemption_threshold = 10;
   int64_t draft_tokens = 0;  // that a step may add to a sequence by speculation: the engine's to set
 
@@ -36,6 +36,8 @@ struct SchedulerConfig {
         between(0.01, 100))("enable_mixed_chunk", enable_mixed_chunk,
                             "computes pieces of prompts beside the answers under way; otherwise prompts go first")(
         "disable_radix_cache", disable_radix_cache, "computes every prompt anew")(
+        "disable_overlap_schedule", disable_overlap_schedule,
+        "plans a step, runs it and hands out its tokens one after the other, on one thread")(
         "priority_preemption_threshold", priority_preemption_threshold,
         "a waiting request displaces a running one whose priority is lower by this much", at_least(1));
   }

@@ -151,9 +151,12 @@ class Subject:
         return json.loads(out)[0]["avg_ts"]
 
     def llama_batched(self, batch, prompt, answer):
-        out = run(self.tools / "llama-batched-bench", "-m", self.file, "-t", self.threads, "-c",
-                  batch * (prompt + answer) + 64, "-npp", prompt, "-ntg", answer, "-npl", batch, "--output-format", "jsonl")
-        return json.loads([line for line in out.splitlines() if re.match(r"\s*\{", line)][-1])["speed_tg"]
+        command = [self.tools / "llama-batched-bench", "-m", self.file, "-t", self.threads, "-c",
+                   batch * (prompt + answer) + 64, "-npp", prompt, "-ntg", answer, "-npl", batch, "--output-format", "jsonl"]
+        for _ in range(3):  # now and then it ends without a line
+            if found := re.findall(r'"speed_tg": ([\d.]+)', run(*command)):
+                return float(found[-1])
+        sys.exit("llama-batched-bench gave no numbers three times")
 
     def cairn_one_batch(self, prompt, answer, what):
         run(self.cairn, "bench", "one-batch", *self.flags, "--batch-size", 1, "--input-len", prompt, "--output-len", answer,

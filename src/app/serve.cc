@@ -166,7 +166,7 @@ Result<int> serve(const Arguments& args) {
   HttpOptions http;
   llm::Engine::Options engine;
   engine.scheduler.context_length = 131072;
-  engine.scheduler.mixed_chunk_size = 128;  // a processor computes so many in the time of a decode step, or two
+  engine.scheduler.mixed_chunk_size = 512;
   flags.add("Models", o);
   flags.add("HTTP", http);
   flags.add("Scheduling", engine.scheduler);

@@ -112,6 +112,7 @@ void EngineState::finish() {
   for (size_t i = 0; i < step->outcomes.size(); ++i)
     if (answers.contains(step->plan.rows[i].id)) step->choosers[i]->follow(step->outcomes[i]);
   for (size_t i = 0; i < step->outcomes.size(); ++i) hand_out(*step, i);
+  scheduler.took(step->plan, step->seconds);
   const auto finished = scheduler.commit(std::move(step->plan), step->result);
   check(finished.has_value(), "a plan that nobody dropped commits");
   for (const Finished& f : *finished) end(f);

@@ -1,5 +1,7 @@
 #include "llm/stepper.h"
 
+#include <chrono>
+
 #include "tensor/survive.h"
 
 namespace cairn::llm {
@@ -59,6 +61,7 @@ void Stepper::loop() {
 void Stepper::run(Step& step) {
   step.voided = step.behind != 0 && step.behind == failed_;
   if (step.voided) return;
+  const auto start = std::chrono::steady_clock::now();
   step.ran = survived(
       [&] {
         const Inference no_gradients;
@@ -71,6 +74,7 @@ void Stepper::run(Step& step) {
         choose(step);
       },
       "send shorter requests, or fewer at once");
+  step.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!step.ran) failed_ = step.serial;
 }
 

@@ -23,6 +23,7 @@ struct Step {
   std::vector<RowOutcome> outcomes;  // by row
   StepResult result;                 // for the scheduler, filled in by the engine's thread
   Result<void> ran{};
+  double seconds = 0;   // that it ran
   bool voided = false;  // it was not run: the step that it was planned behind has failed
   bool over = false;    // guarded by the Stepper's mutex
 };

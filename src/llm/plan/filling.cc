@@ -39,7 +39,7 @@ void Scheduler::fill(StepPlan& plan) {
   decode(plan);
   int64_t others = 0;
   for (const PlanRow& row : plan.rows) others += 1 + row.drafts;
-  prefill(plan, prefill_budget(config_, others, size));
+  prefill(plan, prefill_budget(config_, others, size, pace_));
 }
 
 bool Scheduler::decodable(const Sequence& s) const {

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "llm/plan/config.h"
+#include "llm/plan/pace.h"
 #include "llm/plan/sequence.h"
 
 namespace cairn::llm {
@@ -32,7 +33,7 @@ std::vector<size_t> service_order(Policy policy, std::span<const Candidate> wait
 
 // How many prompt tokens a step takes that computes `others` tokens of answers. Never nothing, so that answers under
 // way cannot starve prompts.
-int64_t prefill_budget(const SchedulerConfig& config, int64_t others, int64_t block_size);
+int64_t prefill_budget(const SchedulerConfig& config, int64_t others, int64_t block_size, const Pace& pace = {});
 // How many of a prompt's `remaining` tokens fit a budget: whole blocks unless they end the prompt. With chunking off a
 // prompt is taken whole or, when it is not the `first` of its step, not at all.
 int64_t chunk(const SchedulerConfig& config, int64_t remaining, int64_t budget, bool first, int64_t block_size);

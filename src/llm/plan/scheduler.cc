@@ -91,6 +91,12 @@ bool Scheduler::cancel(RequestId id) {
   return true;
 }
 
+void Scheduler::took(const StepPlan& plan, double seconds) {
+  int64_t answers = 0, prompts = 0;
+  for (const PlanRow& row : plan.rows) (row.prefill ? prompts : answers) += row.to - row.from + row.drafts;
+  pace_.took(seconds, answers, prompts);
+}
+
 Result<void> Scheduler::flush_cache() {
   if (!sequences_.empty() || !underway_.empty())
     return failure(Code::kUnavailable,

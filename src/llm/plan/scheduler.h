@@ -1,5 +1,5 @@
 // Continuous batching over a paged cache: decides what each step computes. Knows token ids, blocks and counters; no
-// tensors, no devices, no clocks, so the same submissions and results always give the same plans.
+// tensors, no devices, no clocks, so the same submissions, results and times always give the same plans.
 //
 // All of it belongs to the engine's thread. The rule of overlap: at most two plans are under way, so that a step can be
 // planned while the one before it still runs, whose tokens are not known yet (kLastSampled). Plans are committed in the
@@ -69,6 +69,9 @@ class Scheduler {
   // voids this one; its sequences are planned again.
   Result<std::vector<Finished>> commit(StepPlan&& plan, const StepResult& result);
 
+  // How long a plan took to run: what prompts may take of later steps follows from it (mixed_chunk_size).
+  void took(const StepPlan& plan, double seconds);
+
   // Forgets all cached prefixes. Refused (kUnavailable) while requests are running or waiting.
   Result<void> flush_cache();
 
@@ -136,6 +139,7 @@ class Scheduler {
   kv::BlockPool& pool_;
   kv::PrefixTree tree_;
   NewTokenRatio ratio_;
+  Pace pace_;
   std::unordered_map<RequestId, std::unique_ptr<Sequence>> sequences_;
   std::vector<Sequence*> running_;  // in the order of admission
   std::map<QueueKey, Sequence*> waiting_;

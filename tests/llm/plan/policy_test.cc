@@ -37,6 +37,29 @@ TEST(ServiceOrder, DfsTakesTheHeaviestBranchAndLeavesBeforeInnerNodes) {
   EXPECT_THAT(service_order(Policy::kDfsWeight, waiting), ElementsAre(4, 5, 3, 2, 1, 0));
 }
 
+TEST(Pace, LearnsWhatPromptTokensCostBesideAnswers) {
+  Pace pace;
+  EXPECT_EQ(pace.beside(8, 16, 512), 512);  // of nothing it knows nothing
+  pace.took(0.5, 0, 2048);
+  EXPECT_EQ(pace.beside(8, 16, 512), 16);
+  // 2 ms, and 0.1 ms a token: a step of 8 takes 2.8, so 7 ms are 42 tokens more.
+  const auto take = [&](int64_t answers, int64_t prompts) {
+    pace.took(2e-3 + 1e-4 * static_cast<double>(answers + prompts), answers, prompts);
+  };
+  for (int i = 0; i < 50; ++i) take(8, 0);
+  EXPECT_EQ(pace.beside(8, 16, 512), 16);
+  take(8, 16);
+  EXPECT_NEAR(static_cast<double>(pace.beside(8, 16, 512)), 42, 1);
+  for (int i = 0; i < 2000; ++i) take(8, 0);  // long ago is not forgotten while nothing new is learnt
+  EXPECT_NEAR(static_cast<double>(pace.beside(8, 16, 512)), 42, 1);
+  EXPECT_NEAR(static_cast<double>(pace.beside(28, 16, 512)), 72, 1);
+  EXPECT_EQ(pace.beside(8, 16, 32), 32);
+  EXPECT_EQ(pace.beside(8, 64, 512), 64);
+  // A device that waits for memory takes more tokens in the same time.
+  for (int i = 0; i < 300; ++i) pace.took(40e-3 + 1e-5 * (i % 2 ? 8.0 : 24.0), 8, i % 2 ? 0 : 16);
+  EXPECT_EQ(pace.beside(8, 16, 512), 512);
+}
+
 TEST(PolicyNamed, OffersWhatThereIs) {
   EXPECT_EQ(policy_named("lof").value(), Policy::kLof);
   EXPECT_THAT(policy_named("best").error().what, testing::HasSubstr("fcfs, lpm, dfs-weight, lof"));

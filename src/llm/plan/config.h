@@ -23,9 +23,8 @@ struct SchedulerConfig {
                      "tokens of one step when prompts are computed in pieces; -1 computes them whole", at_least(-1))(
         "max_prefill_tokens", max_prefill_tokens, "most prompt tokens of one step", at_least(1))(
         "mixed_chunk_size", mixed_chunk_size,
-        "most prompt tokens of a step that answers under way wait for, and fewer where that would make it last 2.5 "
-        "times "
-        "as long; 0: as many as of any other",
+        "most prompt tokens of a step that answers under way wait for, fewer where they would take longer than the "
+        "answers; 0: as many as of any other",
         at_least(0))("schedule_policy", schedule_policy,
                      "who is served first: fcfs (arrival), lpm (longest cached prefix), "
                      "dfs-weight (most shared branch of the cache), "

@@ -73,10 +73,9 @@ std::vector<size_t> service_order(Policy policy, std::span<const Candidate> wait
 int64_t prefill_budget(const SchedulerConfig& c, int64_t others, int64_t block_size, const Pace& pace) {
   const int64_t step =
       c.chunked_prefill_size > 0 ? std::min(c.chunked_prefill_size, c.max_prefill_tokens) : c.max_prefill_tokens;
-  const int64_t beside = c.mixed_chunk_size > 0 && others > 0
-                             ? std::min(step - others, pace.beside(others, block_size, c.mixed_chunk_size))
-                             : step - others;
-  return std::max(beside, std::min(step, block_size));
+  if (c.mixed_chunk_size <= 0 || others <= 0) return std::max(step - others, std::min(step, block_size));
+  const int64_t beside = std::min(step - others, pace.beside(others, c.mixed_chunk_size));
+  return std::max(beside, std::min(step, pace.told() ? Pace::kLeast : block_size));
 }
 
 int64_t chunk(const SchedulerConfig& c, int64_t remaining, int64_t budget, bool first, int64_t block_size) {

@@ -37,27 +37,26 @@ TEST(ServiceOrder, DfsTakesTheHeaviestBranchAndLeavesBeforeInnerNodes) {
   EXPECT_THAT(service_order(Policy::kDfsWeight, waiting), ElementsAre(4, 5, 3, 2, 1, 0));
 }
 
-TEST(Pace, LearnsWhatPromptTokensCostBesideAnswers) {
+TEST(Pace, PromptTokensMayTakeAsLongAsTheAnswersBesideThem) {
   Pace pace;
-  EXPECT_EQ(pace.beside(8, 16, 512), 512);  // of nothing it knows nothing
+  EXPECT_EQ(pace.beside(8, 512), 512);  // of nothing it knows nothing
   pace.took(0.5, 0, 2048);
-  EXPECT_EQ(pace.beside(8, 16, 512), 16);
-  // 2 ms, and 0.1 ms a token: a step of 8 takes 2.8, so 7 ms are 42 tokens more.
-  const auto take = [&](int64_t answers, int64_t prompts) {
-    pace.took(2e-3 + 1e-4 * static_cast<double>(answers + prompts), answers, prompts);
-  };
-  for (int i = 0; i < 50; ++i) take(8, 0);
-  EXPECT_EQ(pace.beside(8, 16, 512), 16);
-  take(8, 16);
-  EXPECT_NEAR(static_cast<double>(pace.beside(8, 16, 512)), 42, 1);
-  for (int i = 0; i < 2000; ++i) take(8, 0);  // long ago is not forgotten while nothing new is learnt
-  EXPECT_NEAR(static_cast<double>(pace.beside(8, 16, 512)), 42, 1);
-  EXPECT_NEAR(static_cast<double>(pace.beside(28, 16, 512)), 72, 1);
-  EXPECT_EQ(pace.beside(8, 16, 32), 32);
-  EXPECT_EQ(pace.beside(8, 64, 512), 64);
-  // A device that waits for memory takes more tokens in the same time.
-  for (int i = 0; i < 300; ++i) pace.took(40e-3 + 1e-5 * (i % 2 ? 8.0 : 24.0), 8, i % 2 ? 0 : 16);
-  EXPECT_EQ(pace.beside(8, 16, 512), 512);
+  EXPECT_EQ(pace.beside(8, 512), 4);
+  pace.took(0.2, 8, 0);  // the first one, in which much is done for the first time
+  for (int i = 0; i < 20; ++i) pace.took(4e-3, 8, 0);
+  EXPECT_EQ(pace.beside(8, 512), 4);  // what they cost is not known
+  pace.took(4.4e-3, 8, 4);
+  EXPECT_NEAR(static_cast<double>(pace.beside(8, 512)), 40, 2);
+  EXPECT_NEAR(static_cast<double>(pace.beside(2, 512)), 10, 1);
+  EXPECT_NEAR(static_cast<double>(pace.beside(64, 512)), 40, 2);
+  EXPECT_EQ(pace.beside(8, 32), 32);
+  EXPECT_EQ(pace.beside(8, 2), 2);
+  for (int i = 0; i < 30; ++i) pace.took(4e-3 + 40 * 4e-3, 8, 40);  // behind a long prompt
+  EXPECT_EQ(pace.beside(8, 512), 4);
+  for (int i = 0; i < 60; ++i) pace.took(4e-3 + 4 * 1e-6, 8, 4);  // a device that waits for memory
+  EXPECT_EQ(pace.beside(8, 512), 512);
+  for (int i = 0; i < 60; ++i) pace.took(3e-3, 8, 16);  // they cost nothing
+  EXPECT_EQ(pace.beside(8, 512), 512);
 }
 
 TEST(PolicyNamed, OffersWhatThereIs) {
@@ -73,6 +72,11 @@ TEST(PrefillBudget, LeavesTheAnswersTheirShareAndPromptsABlock) {
   EXPECT_EQ(prefill_budget(c, 8, 16), 128);
   EXPECT_EQ(prefill_budget(c, 500, 16), 16);
   EXPECT_EQ(prefill_budget(c, 0, 16), 512);
+  Pace slow;
+  slow.took(1, 8, 0);
+  EXPECT_EQ(prefill_budget(c, 8, 16, slow), 4);
+  EXPECT_EQ(prefill_budget(c, 511, 16, slow), 4);
+  EXPECT_EQ(prefill_budget(c, 0, 16, slow), 512);
   c.mixed_chunk_size = 0;
   EXPECT_EQ(prefill_budget(c, 600, 16), 16);
   c.max_prefill_tokens = 100;

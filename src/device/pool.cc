@@ -13,10 +13,6 @@ constexpr std::chrono::microseconds kSpin{300};
 // Below this, one thread is faster than waking others.
 constexpr int64_t kWorthSharing = 1 << 17;
 
-// The lowest bit of a job's serial number.
-constexpr uint64_t kOffered = 1;
-uint64_t next(uint64_t serial, uint64_t kind) { return (serial | 1) + 1 + kind; }
-
 thread_local bool in_team = false;
 
 void pause() {
@@ -38,7 +34,7 @@ Pool::~Pool() { stop(); }
 
 void Pool::stop() {
   stopping_ = true;
-  signal(job_, next(job_.value.load(), 0));
+  signal(job_, job_.value.load() + 1);
   for (auto& t : threads_) t.join();
   threads_.clear();
   stopping_ = false;
@@ -46,7 +42,6 @@ void Pool::stop() {
 
 void Pool::resize(int count) {
   stop();
-  arrived_ = std::vector<Line>(static_cast<size_t>(count));
   taken_ = std::vector<Line>(static_cast<size_t>(count));
   const uint64_t seen = job_.value.load();
   for (int i = 1; i < count; ++i) threads_.emplace_back([this, i, seen] { work(i, seen); });
@@ -54,36 +49,11 @@ void Pool::resize(int count) {
 
 void Pool::work(int worker, uint64_t seen) {
   in_team = true;
-  const int count = static_cast<int>(arrived_.size());
   for (;;) {
     seen = wait_past(job_, seen);
-    if (seen & kOffered) {
-      take_parts(worker, seen);
-      continue;
-    }
     if (stopping_) return;
-    function_(context_, worker);
-    barrier(worker, count);
+    take_parts(worker, seen);
   }
-}
-
-bool Pool::run(int count, bool patient, Job job, void* context) {
-  if (in_team) return false;
-  const std::unique_lock lock(owner_, std::try_to_lock);
-  if (!lock) return false;
-  if (static_cast<size_t>(count) != arrived_.size()) resize(count);
-  if (!patient && job_.sleepers.load() != 0) {
-    wake(job_);
-    return false;
-  }
-  function_ = job;
-  context_ = context;
-  signal(job_, next(job_.value.load(), 0));
-  in_team = true;
-  job(context, 0);
-  in_team = false;
-  barrier(0, count);
-  return true;
 }
 
 void Pool::offer(int count, Job job, void* context) {
@@ -92,11 +62,11 @@ void Pool::offer(int count, Job job, void* context) {
     for (int part = 0; part < count; ++part) job(context, part);
     return;
   }
-  if (static_cast<size_t>(count) != arrived_.size()) resize(count);
+  if (static_cast<size_t>(count) != taken_.size()) resize(count);
   function_ = job;
   context_ = context;
   offered_ += static_cast<uint64_t>(count);
-  const uint64_t serial = next(job_.value.load(), kOffered);
+  const uint64_t serial = job_.value.load() + 1;
   signal(job_, serial);
   in_team = true;
   take_parts(0, serial);
@@ -117,15 +87,6 @@ void Pool::take_parts(int first, uint64_t serial) {
     finished_.value.fetch_add(1);
     if (finished_.sleepers.load() != 0) wake(finished_);
   }
-}
-
-// Each worker announces its own arrival on its own cache line and reads the others': no counter bounces between cores.
-void Pool::barrier(int worker, int count) {
-  Line& mine = arrived_[static_cast<size_t>(worker)];
-  const uint64_t epoch = mine.value.load(std::memory_order_relaxed);
-  signal(mine, epoch + 1);
-  for (int i = 0; i < count; ++i)
-    if (i != worker) wait_past(arrived_[static_cast<size_t>(i)], epoch);
 }
 
 // Both sides are sequentially consistent: either the sleeper sees the new value, or we see the sleeper.

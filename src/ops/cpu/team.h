@@ -8,26 +8,26 @@
 
 namespace cairn::ops::cpu {
 
-// Calls f(worker) on as many threads as `work` is worth, or on this one alone when the team is taken (several requests
-// at once) or asleep. f must not throw. No graph can hold it: see launch().
+// Calls f(worker) for as many workers as `work` is worth threads, which do not wait for each other. f must not throw.
+// No graph can hold it: see launch().
 template <class F>
 void share(int64_t work, F&& f) {
   if (device::Recording* r = device::recording()) r->refuse("an operation without a recorded form");
   const int count = device::threads_for(work);
+  if (count == 1) return f(Worker{0, 1});
   struct Context {
     std::remove_reference_t<F>& f;
     int count;
   } context{f, count};
-  const auto job = [](void* c, int worker) {
+  const auto part = [](void* c, int index) {
     const auto& shared = *static_cast<Context*>(c);
-    shared.f(Worker{worker, shared.count});
+    shared.f(Worker{index, shared.count});
   };
-  if (count == 1 || !device::Pool::instance().run(count, work > device::kWorthWaiting, job, &context)) f(Worker{0, 1});
+  device::Pool::instance().offer(count, part, &context);
 }
 
 // The same for a struct with work() and operator()(Worker) const, which `fill` completes in place; a graph that is
-// being captured keeps it. Its parts do not wait for each other, so that nobody waits for a thread that is late. Of
-// memory it may hold plain pointers: a graph's tensors and weights outlive it.
+// being captured keeps it. Of memory it may hold plain pointers: a graph's tensors and weights outlive it.
 template <class Call, class Fill>
 void launch(Fill&& fill) {
   class Kept final : public device::Kernel {
@@ -46,11 +46,6 @@ void launch(Fill&& fill) {
     fill(now.call);
     device::run(now, device::threads_for(now.work()));
   }
-}
-
-// Inside what share() calls: waits until every worker has come here.
-inline void barrier(Worker w) {
-  if (w.count > 1) device::Pool::instance().barrier(w.id, w.count);
 }
 
 }  // namespace cairn::ops::cpu

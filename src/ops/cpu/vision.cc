@@ -92,14 +92,15 @@ Tensor plain(const Tensor& x) { return x.to(kF32).contiguous(); }
 // one of them finishes.
 class GroupNorms {
  public:
-  GroupNorms(const Picture& x, const GroupNorm& norm, const VisionKernels& kernels, int workers)
-      : x_(x),
+  GroupNorms(const Picture& x, const GroupNorm& norm, const VisionKernels& kernels)
+      : work_(16 * x.batches * x.height * x.width * x.channels),
+        x_(x),
         norm_(norm),
         kernels_(kernels),
         weight_(plain(norm.weight)),
         bias_(plain(norm.bias)),
         table_(empty({2, x.batches, x.channels}, kF32)),
-        sums_(empty({workers, x.batches, 2, x.channels}, c10::ScalarType::Double)) {
+        sums_(empty({device::threads_for(work_), x.batches, 2, x.channels}, c10::ScalarType::Double)) {
     check(norm.groups > 0 && x.channels % norm.groups == 0, "the groups of a norm divide its channels");
     check(weight_.numel() == x.channels && bias_.numel() == x.channels,
           "a group norm has a weight and a bias per channel");
@@ -109,12 +110,11 @@ class GroupNorms {
     return {table_.data_ptr<float>(), table_.data_ptr<float>() + x_.batches * x_.channels, norm_.silu};
   }
 
-  void run(Worker w) {
-    kernels_.statistics({x_, sums_.data_ptr<double>()}, w);
-    barrier(w);
-    const int64_t groups = x_.batches * norm_.groups;
-    for (int64_t g = w.id; g < groups; g += w.count) finish(g / norm_.groups, g % norm_.groups, w.count);
-    barrier(w);
+  // Fills in what affine() points to.
+  void run() {
+    share(work_, [&](Worker w) { kernels_.statistics({x_, sums_.data_ptr<double>()}, w); });
+    for (int64_t n = 0; n < x_.batches; ++n)
+      for (int64_t g = 0; g < norm_.groups; ++g) finish(n, g, sums_.size(0));
   }
 
  private:
@@ -143,6 +143,7 @@ class GroupNorms {
     }
   }
 
+  int64_t work_;
   Picture x_;
   const GroupNorm& norm_;
   const VisionKernels& kernels_;
@@ -153,12 +154,9 @@ Tensor group_norm(const Tensor& input, const GroupNorm& norm, Dtype out) {
   if (!type_of(out)) return reference::group_norm(input, norm, out);
   const Tensor x = plain(input), y = empty(x.sizes(), out);
   const VisionKernels& k = vision_kernels();
-  const int64_t work = 16 * x.numel();
-  GroupNorms norms(picture(x), norm, k, device::threads_for(work));
-  share(work, [&](Worker w) {
-    norms.run(w);
-    k.normalize({picture(x), norms.affine(), y.data_ptr(), *type_of(out)}, w);
-  });
+  GroupNorms norms(picture(x), norm, k);
+  norms.run();
+  share(16 * x.numel(), [&](Worker w) { k.normalize({picture(x), norms.affine(), y.data_ptr(), *type_of(out)}, w); });
   return y;
 }
 
@@ -172,12 +170,12 @@ void convolve(Convolution job, const GroupNorm& norm, const Tensor& y) {
   const Filter& f = job.filters[0];
   const int64_t work = y.numel() * f.height * f.width * f.in;
   std::optional<GroupNorms> norms;
-  if (norm.defined()) norms.emplace(job.x, norm, k, device::threads_for(work));
-  if (norms) job.norm = norms->affine();
-  share(work, [&](Worker w) {
-    if (norms) norms->run(w);
-    k.convolve(job, w);
-  });
+  if (norm.defined()) {
+    norms.emplace(job.x, norm, k);
+    norms->run();
+    job.norm = norms->affine();
+  }
+  share(work, [&](Worker w) { k.convolve(job, w); });
 }
 
 Tensor norm_conv(const Tensor& input, const GroupNorm& norm, const Weight& w, const ConvShape& shape,

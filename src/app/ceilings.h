@@ -24,6 +24,7 @@ class MatmulCeiling {
 };
 
 // Bytes a second that all threads together read, from end to end of as much memory as a step reads of weights.
+// A loop of 16-byte loads, which every processor has: wider ones may read a fifth more.
 class ReadCeiling {
  public:
   // Throws std::bad_alloc where there is no such memory; no more than 1 GiB is taken.

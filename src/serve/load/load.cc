@@ -67,7 +67,8 @@ class Run {
   void watch() {
     look_.expires_after(kLook);
     look_.async_wait([this](const error_code& e) {
-      if (e) return;
+      // A cancelled wait may have been over already, with its handler on the way: the last request says so itself.
+      if (e || progress_.done == progress_.of) return;
       if (stop_) return io_.stop();
       watch();
     });

@@ -158,6 +158,43 @@ TEST(Load, StopsWhenItIsTold) {
   EXPECT_EQ(run.error().code, Code::kCancelled);
 }
 
+// The last answer and a look at the clock that come due at once, while the one before is being told of.
+TEST(Load, EndsWithItsLastAnswerWhateverElseIsDue) {
+  std::mutex mutex;
+  std::vector<std::shared_ptr<Reply>> held;
+  std::thread later;
+  Router router;
+  router.add({"POST", "/generate", "waits", [&](HttpRequest, std::shared_ptr<Reply> reply) {
+                const std::lock_guard lock(mutex);
+                held.push_back(std::move(reply));
+                if (held.size() < 2) return;
+                const std::string body =
+                    R"({"text":"a","meta_info":{"completion_tokens":1,"finish_reason":{"type":"stop"}}})";
+                held[0]->json(200, body);
+                later = std::thread([last = held[1], body] {
+                  std::this_thread::sleep_for(50ms);
+                  last->json(200, body);
+                });
+              }});
+  ServerOptions options;
+  options.port = 0;
+  const auto server = value(Server::start(options, std::move(router)));
+  auto o = to(*server, Backend::kSglang);
+  o.request.stream = false;
+  std::atomic<bool> stop{false}, ended{false};
+  std::thread impatient([&] {
+    for (int i = 0; i < 500 && !ended; ++i) std::this_thread::sleep_for(10ms);
+    stop = true;
+  });
+  const auto run = run_load(o, prompts(2, true), stop, [](const LoadProgress& p) {
+    if (p.done == 1) std::this_thread::sleep_for(200ms);
+  });
+  ended = true;
+  impatient.join();
+  later.join();
+  for (const auto& outcome : value(run).outcomes) EXPECT_TRUE(outcome.ok) << outcome.error;
+}
+
 TEST(Load, GivesUpOnAServerThatFallsSilent) {
   Gate gate;
   gate.most = 1000;

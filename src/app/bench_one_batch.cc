@@ -72,7 +72,7 @@ class OneBatch {
       sampled.push_back(static_cast<int64_t>(tokens.size()) - 1);
     }
     batch.tokens = longs(tokens), batch.positions = longs(positions), batch.slots = longs(slots);
-    return runner_.run(batch, sampled).logits;
+    return on_host(runner_.run(batch, sampled).logits);
   }
 
  private:
@@ -196,7 +196,7 @@ Result<int> bench_one_batch(const Arguments& args) {
         fmt::format("--input-len and --output-len go past the model's {} positions", lm.model->max_positions()));
   llm::KvCache cache(lm.model->kv_shape(),
                      o.batch_size * ((o.input_len + o.output_len + o.block_size - 1) / o.block_size), o.block_size,
-                     lm.model->dtype());
+                     lm.model->dtype(), lm.model->device());
   llm::Runner runner(*lm.model, cache, graph);
   std::vector<double> prefill, decode, total;
   std::optional<Limits> limits;

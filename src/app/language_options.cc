@@ -15,12 +15,12 @@ Result<LanguageModel> load_language(const LanguageOptions& o) {
   LanguageModel out;
   if (!o.synthetic.empty()) {
     out.name = o.synthetic;
-    out.model = TRY(models::synthetic_language_model(o.synthetic, dtype));
+    out.model = TRY(models::synthetic_language_model(o.synthetic, dtype, device));
     return out;
   }
   out.folder = o.model_path.empty() ? TRY(embedded_model("cairn-tiny-lm")) : o.model_path;
   out.name = std::filesystem::path(out.folder + "/.").lexically_normal().parent_path().filename().string();
-  out.model = TRY(models::load_language_model(out.folder, dtype));
+  out.model = TRY(models::load_language_model(out.folder, dtype, device));
   return out;
 }
 

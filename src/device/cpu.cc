@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 
+#include "device/accelerator.h"
 #include "device/device.h"
 
 namespace cairn::device {
@@ -15,8 +17,7 @@ std::atomic<int64_t> count{0};  // 0: not set
 
 }  // namespace
 
-Result<c10::Device> open(const std::string& name) {
-  if (name != "cpu") return failure(Code::kUnsupported, "device \"" + name + "\" is not supported yet; cpu is");
+c10::Device open_cpu() {
   // Activations come and go many times a step. Returning them to the system each time means faulting them in again, so
   // let the allocator keep what it can: 32 MiB is the most that glibc takes for the first of these.
   check(::mallopt(M_MMAP_THRESHOLD, 32 << 20) == 1, "the allocator refuses its threshold");
@@ -50,6 +51,18 @@ LibtorchThreads::~LibtorchThreads() { at::set_num_threads(before_); }
 int64_t last_level_cache() {
   static const int64_t size = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
   return size > 0 ? size : 32 << 20;
+}
+
+Memory host_memory() {
+  std::ifstream file("/proc/meminfo");
+  Memory out{int64_t{4} << 30, int64_t{4} << 30};
+  for (std::string key, unit; file >> key;) {
+    int64_t kib = 0;
+    file >> kib >> unit;
+    if (key == "MemTotal:") out.total = kib * 1024;
+    if (key == "MemAvailable:") out.available = kib * 1024;
+  }
+  return out;
 }
 
 int64_t peak_memory() {

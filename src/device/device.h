@@ -1,14 +1,52 @@
-// The machine's processors, and what they have left.
+// What there is to compute on. A device is named by c10::Device: the processor, or an accelerator that libtorch drives
+// (CUDA, or an Ascend NPU through torch_npu) and that this program only speaks to through libtorch's neutral
+// interfaces.
 #pragma once
 #include <cstdint>
 #include <string>
+
+#include <c10/core/Stream.h>
 
 #include "tensor/tensor.h"
 
 namespace cairn::device {
 
-// "cpu" is what there is so far; anything else is an error that says so.
+// "cpu", "cuda", "npu", or "cuda:1". An accelerator's libraries are opened at the first call, and the calling thread
+// works on that device from then on. Errors say what is missing, or how many devices there are.
 Result<c10::Device> open(const std::string& name);
+
+// Waits until the device has done all that was asked of it. Throws what went wrong there.
+void synchronize(c10::Device device);
+
+// Bytes that can be had, and in all. For a processor: the system's memory.
+struct Memory {
+  int64_t available = 0, total = 0;
+};
+Memory memory(c10::Device device);
+
+// A queue of an accelerator's work, out of libtorch's pool and never its default one, which cannot be captured; on a
+// processor, where work is done when it was asked for, it is nothing. Tensors that were made on another stream may be
+// read when that one was waited for.
+class Stream {
+ public:
+  explicit Stream(c10::Device device);
+  void synchronize() const;
+
+  // While one lives, this thread's work goes to the stream and its device.
+  class Use {
+   public:
+    explicit Use(const Stream& stream);
+    ~Use();
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+   private:
+    std::optional<c10::Stream> before_;
+  };
+
+ private:
+  std::optional<c10::Stream> stream_;
+};
 
 // What a device computes in when numbers of `dtype` are asked for: a processor has kernels for fp32 and bf16, and takes
 // fp16 as fp32.

@@ -1,6 +1,9 @@
 #include "device/graph.h"
 
 #include <ATen/record_function.h>
+#if __has_include(<ATen/accelerator/Graph.h>)
+#include <ATen/accelerator/Graph.h>
+#endif
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -49,26 +52,16 @@ class Watch {
 
 Recording* recording() { return current; }
 
-void Recording::add(std::shared_ptr<const Kernel> kernel) {
-  if (stages_.empty()) stages_.emplace_back();
-  stages_.back().kernels.push_back(std::move(kernel));
-}
-
-void Recording::add(std::function<void()> host) { stages_.push_back({std::move(host), {}}); }
-
 void Recording::refuse(const std::string& what) {
   if (refused_.empty()) refused_ = what;
 }
 
-Graph::Graph(Arena memory, std::vector<Recording::Stage> stages)
-    : memory_(std::move(memory)), stages_(std::move(stages)) {}
-
-Result<Graph> Graph::capture(Arena& memory, const std::function<void()>& f) {
+Result<Graph> Graph::capture_kernels(GraphMemory& memory, const std::function<void()>& f) {
   check(!current, "one capture at a time on a thread");
   Recording r;
   {
     const Watch watch;
-    const Arena::Use use(memory);
+    const Arena::Use use(memory.arena_);
     current = &r;
     try {
       f();
@@ -80,13 +73,7 @@ Result<Graph> Graph::capture(Arena& memory, const std::function<void()>& f) {
   }
   if (!r.refused_.empty())
     return failure(Code::kUnsupported, fmt::format("{} cannot be captured on a processor", r.refused_));
-  return Graph(memory, std::move(r.stages_));
-}
-
-size_t Graph::kernels() const {
-  size_t count = 0;
-  for (const auto& s : stages_) count += s.kernels.size();
-  return count;
+  return Graph(std::move(r.kernels_));
 }
 
 void run(const Kernel& kernel, int count) {
@@ -102,11 +89,50 @@ void run(const Kernel& kernel, int count) {
   Pool::instance().offer(count, part, &context);
 }
 
-void Graph::replay() const {
-  for (const auto& stage : stages_) {
-    if (stage.host) stage.host();
-    for (const auto& kernel : stage.kernels) run(*kernel, threads_for(kernel->work() * kCheaper));
-  }
+#if __has_include(<ATen/accelerator/Graph.h>)
+struct Graph::Captured {
+  at::accelerator::Graph graph;
+};
+
+Result<Graph> Graph::capture(GraphMemory& memory, const std::function<void()>& f) {
+  if (memory.device_.is_cpu()) return capture_kernels(memory, f);
+  const auto why = [](const std::exception& e) {
+    const auto error = tensor_error(e);
+    return std::string("the device does not capture it: ") + (error ? error->what : e.what());
+  };
+  auto captured = std::make_shared<Captured>();
+  try {
+    captured->graph.capture_begin(memory.pool_);
+    try {
+      f();
+    } catch (const std::exception& e) {
+      const std::string reason = why(e);
+      try {
+        captured->graph.capture_end();  // the stream must leave capture mode, whatever became of the graph
+      } catch (const std::exception&) {}
+      return failure(Code::kUnsupported, reason);
+    }
+    captured->graph.capture_end();
+    memory.pool_ = captured->graph.pool();
+  } catch (const std::exception& e) { return failure(Code::kUnsupported, why(e)); }
+  return Graph(std::move(captured));
 }
+
+void Graph::replay() const {
+  if (captured_) return captured_->graph.replay();
+  for (const auto& kernel : kernels_) run(*kernel, threads_for(kernel->work() * kCheaper));
+}
+#else
+struct Graph::Captured {};
+
+Result<Graph> Graph::capture(GraphMemory& memory, const std::function<void()>& f) {
+  if (memory.device_.is_cpu()) return capture_kernels(memory, f);
+  return failure(Code::kUnsupported, "this libtorch has no graphs that are the same on every accelerator; 2.13 has");
+}
+
+void Graph::replay() const {
+  for (const auto& kernel : kernels_) run(*kernel, threads_for(kernel->work() * kCheaper));
+}
+#endif
 
 }  // namespace cairn::device

@@ -1,13 +1,15 @@
 // Work that is noted once and done many times: capture() runs a function and notes the kernels that it starts; a
 // replay starts them again on the same memory. What changes from replay to replay is written into the tensors and
 // structs that the function read, all of which must outlive the graph, as must the weights.
-// On a processor a replay goes through a list: no operation is dispatched and no tensor is made.
+// On a processor a replay goes through a list: no operation is dispatched and no tensor is made. On an accelerator the
+// device's own graphs do it (at::accelerator::Graph).
 #pragma once
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "device/device.h"
 #include "tensor/arena.h"
 
 namespace cairn::device {
@@ -23,46 +25,53 @@ class Kernel {
 // Runs it in `count` parts on a team of as many threads.
 void run(const Kernel& kernel, int count);
 
-// What a capture has noted so far.
+// What a capture on a processor has noted so far.
 class Recording {
  public:
-  void add(std::shared_ptr<const Kernel> kernel);
-  void add(std::function<void()> host);  // runs on the calling thread, between kernels
+  void add(std::shared_ptr<const Kernel> kernel) { kernels_.push_back(std::move(kernel)); }
   void refuse(const std::string& what);  // something was done that no replay would do
 
  private:
   friend class Graph;
-  struct Stage {
-    std::function<void()> host;                          // then
-    std::vector<std::shared_ptr<const Kernel>> kernels;  // these
-  };
-  std::vector<Stage> stages_;
+  std::vector<std::shared_ptr<const Kernel>> kernels_;
   std::string refused_;
 };
 
 // That of the capture under way on this thread, or null.
 Recording* recording();
 
-// Runs f now and at every replay of the graph that is being captured, if one is.
-template <class F>
-void on_host(F&& f) {
-  f();
-  if (Recording* r = recording()) r->add(std::function<void()>(std::forward<F>(f)));
-}
+// Memory of graphs of which one is replayed at a time: they overwrite each other's.
+class GraphMemory {
+ public:
+  explicit GraphMemory(c10::Device device) : device_(device) {}
+  c10::Device device() const { return device_; }
+
+ private:
+  friend class Graph;
+  c10::Device device_;
+  Arena arena_;                           // a processor's
+  std::pair<uint64_t, uint64_t> pool_{};  // an accelerator's
+};
 
 class Graph {
  public:
-  // Runs f. Tensors that it makes lie in `memory`, whose graphs must not be replayed at once: they overwrite each
-  // other's. kUnsupported, naming it, when f did something that cannot be noted; what f computed stands all the same.
-  static Result<Graph> capture(Arena& memory, const std::function<void()>& f);
+  // Runs f, on an accelerator for the capture's sake alone: what it computes is there after a replay. Tensors that it
+  // makes lie in `memory`, which must outlive the graph. The current stream must not be the device's default one.
+  // kUnsupported, with the reason, when f did something that cannot be noted; on a processor what f computed stands all
+  // the same.
+  static Result<Graph> capture(GraphMemory& memory, const std::function<void()>& f);
 
   void replay() const;
-  size_t kernels() const;
+  size_t kernels() const { return kernels_.size(); }  // on a processor
 
  private:
-  Graph(Arena memory, std::vector<Recording::Stage> stages);
-  Arena memory_;
-  std::vector<Recording::Stage> stages_;
+  struct Captured;  // an accelerator's
+  explicit Graph(std::vector<std::shared_ptr<const Kernel>> kernels) : kernels_(std::move(kernels)) {}
+  explicit Graph(std::shared_ptr<Captured> captured) : captured_(std::move(captured)) {}
+  static Result<Graph> capture_kernels(GraphMemory& memory, const std::function<void()>& f);
+
+  std::vector<std::shared_ptr<const Kernel>> kernels_;
+  std::shared_ptr<Captured> captured_;
 };
 
 }  // namespace cairn::device

@@ -79,7 +79,7 @@ bool fits(const Tensor& x, int64_t size) { return x.size(2) <= size && x.size(3)
 Tensor sample_latents(const Tensor& moments, const Tensor& noise) {
   const auto halves = moments.chunk(2, 1);
   if (!noise.defined()) return halves[0];
-  return halves[0] + halves[1].clamp(-30, 20).mul(0.5).exp() * noise.to(moments.scalar_type());
+  return halves[0] + halves[1].clamp(-30, 20).mul(0.5).exp() * noise.to(moments.options());
 }
 
 Tensor decode(const Autoencoder& vae, const Tensor& z, Portions how) {

@@ -93,7 +93,8 @@ class Denoiser {
  public:
   virtual ~Denoiser() = default;
 
-  // timesteps: sigma of each step, (steps) in the dtype of the latents. guidance counts where guidance_embeds().
+  // timesteps: sigma of each step, (steps) in the dtype of the latents, on the host. guidance counts where
+  // guidance_embeds().
   virtual Prepared prepare(const Conditioning& text, const Tensor& timesteps, double guidance,
                            LatentSize size) const = 0;
   virtual Modulation modulate(const Tensor& vectors) const = 0;
@@ -105,6 +106,7 @@ class Denoiser {
   virtual Tensor unpack(const Tensor& tokens, LatentSize size) const = 0;
 
   virtual Dtype dtype() const = 0;
+  virtual c10::Device device() const { return c10::DeviceType::CPU; }
   virtual int64_t latent_channels() const = 0;
   virtual int64_t patch() const = 0;  // latent pixels along a side of a token
   virtual int64_t text_width() const = 0;

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <thread>
 
+#include "device/device.h"
 #include "tensor/survive.h"
 
 namespace cairn::diffusion {
@@ -244,6 +245,8 @@ void EngineState::publish() {
 
 void EngineState::loop() {
   const Inference no_gradients;
+  const device::Stream stream(pipeline.parts().denoiser->device());
+  const device::Stream::Use use(stream);
   while (take_orders()) {
     admit();
     step();

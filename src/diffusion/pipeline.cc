@@ -35,7 +35,7 @@ Tensor to_tensor(const image::Image& picture) {
 }
 
 std::vector<image::Image> to_images(const Tensor& pictures) {
-  const Tensor t = pictures.to(kF32).contiguous();
+  const Tensor t = on_host(pictures).to(kF32).contiguous();
   std::vector<image::Image> out;
   const int64_t n = t.size(0), height = t.size(2), width = t.size(3), pixels = height * width;
   const auto* p = static_cast<const float*>(t.data_ptr());
@@ -156,14 +156,16 @@ Tensor Pipeline::draw(const Request& r, const Schedule& schedule, int64_t start,
   const auto images = static_cast<int64_t>(r.prompts.size()) * r.images_per_prompt;
   const Denoiser& denoiser = *parts_.denoiser;
   const int64_t channels = denoiser.latent_channels();
-  const auto noise = [&] { return draw_normal(noises, images, channels, size, parts_.dtype).to(denoiser.dtype()); };
+  const auto noise = [&] {
+    return draw_normal(noises, images, channels, size, parts_.dtype).to(denoiser.dtype()).to(denoiser.device());
+  };
   if (!r.image) return noise();
   const LatentSpace& space = parts_.autoencoder->space();
   image::Image picture = *r.image;
   if (const int64_t h = size.height * space.scale, w = size.width * space.scale;
       picture.height != h || picture.width != w)
     picture = or_throw(image::resize(picture, w, h));
-  const Tensor moments = diffusion::encode(*parts_.autoencoder, to_tensor(picture), r.portions);
+  const Tensor moments = diffusion::encode(*parts_.autoencoder, to_tensor(picture).to(denoiser.device()), r.portions);
   // diffusers draws the sample of the picture first, from the first generator, then the noise from all of them.
   const Tensor sample = sample_latents(moments, noises[0].normal({1, channels, size.height, size.width}, parts_.dtype));
   const Tensor latent =

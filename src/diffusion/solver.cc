@@ -116,7 +116,8 @@ Tensor FlowMatchEuler::step(const Schedule& schedule, int64_t i, const Tensor& l
   const Tensor from = latent.to(kF32);
   if (config_.stochastic_sampling) {
     const Tensor clean = from - velocity.to(kF32) * now;
-    return (clean * (1.0 - next) + noise.normal(latent.sizes(), kF32) * next).to(velocity.scalar_type());
+    return (clean * (1.0 - next) + noise.normal(latent.sizes(), kF32).to(latent.device()) * next)
+        .to(velocity.scalar_type());
   }
   // The step's length is rounded to the model's dtype before it multiplies, as a 0-dim tensor's is in torch.
   const double dt = velocity.scalar_type() == kBF16 ? static_cast<double>(static_cast<float>(c10::BFloat16(next - now)))
@@ -126,7 +127,8 @@ Tensor FlowMatchEuler::step(const Schedule& schedule, int64_t i, const Tensor& l
 }
 
 Tensor FlowMatchEuler::add_noise(const Schedule& schedule, int64_t i, const Tensor& latent, const Tensor& noise) const {
-  const Tensor sigma = zeros({1}, kF32).fill_(schedule.sigmas[static_cast<size_t>(i)]).to(latent.scalar_type());
+  const Tensor sigma =
+      zeros({1}, kF32, latent.device()).fill_(schedule.sigmas[static_cast<size_t>(i)]).to(latent.scalar_type());
   return noise * sigma + latent * (sigma.neg() + 1.0);
 }
 

@@ -19,14 +19,21 @@ struct Batch {
   std::vector<ops::PagedSequence> sequences{};
   // (T), or empty for none: tokens of sequences that are longer than switch_length().
   std::vector<bool> stretched{};
+  // What CausalLm::rotary() gives for it, where the model computes. Empty: the model works it out.
+  std::vector<Tensor> rotary{};
+  Tensor tables{}, keys{}, first{};  // of ops::Paging, undefined on a processor
+
+  ops::Paging paging() const { return {sequences, tables, keys, first}; }
 
   int64_t rows() const { return tokens.size(0); }
 };
 
-// Keys and values of all layers, in blocks: (blocks, block size, heads, width) each.
+// Keys and values of all layers, in blocks: (blocks + 1, block size, heads, width) each. The last block is nobody's:
+// what fills up a step to a captured size writes there.
 class KvCache {
  public:
-  KvCache(const KvShape& shape, int64_t blocks, int64_t block_size, Dtype dtype);
+  KvCache(const KvShape& shape, int64_t blocks, int64_t block_size, Dtype dtype,
+          c10::Device device = c10::DeviceType::CPU);
 
   const Tensor& keys(int64_t layer) const { return keys_[static_cast<size_t>(layer)]; }
   const Tensor& values(int64_t layer) const { return values_[static_cast<size_t>(layer)]; }
@@ -46,6 +53,9 @@ class CausalLm {
   // Runs the tokens of a step and writes their keys and values: hidden states after the final norm, (T, D), in the
   // dtype of the weights. A token id outside the vocabulary is a Failure.
   virtual Tensor forward(const Batch& batch, const KvCache& cache) const = 0;
+  // The cosines and sines of a batch's positions, as forward() reads them, on the host: (2, T, width) fp32 each. A
+  // position that the model does not have is a Failure.
+  virtual std::vector<Tensor> rotary(const Batch& batch) const = 0;
   // (n, D) -> logits (n, vocabulary) in fp32.
   virtual Tensor logits(const Tensor& hidden) const = 0;
 
@@ -53,6 +63,7 @@ class CausalLm {
   virtual int64_t vocabulary() const = 0;
   virtual int64_t max_positions() const = 0;
   virtual Dtype dtype() const = 0;
+  virtual c10::Device device() const { return c10::DeviceType::CPU; }
   // Sequences longer than this must be run with Batch::stretched from their first token on (longrope); 0 where there is
   // no such length.
   virtual int64_t switch_length() const { return 0; }

@@ -106,7 +106,7 @@ Result<void> Chooser::judge(const CausalLm& model, const PlanRow& row, const Ten
   check(row.from <= scored_, "a prompt's hidden states were skipped");
   while (scored_ < end) {
     const int64_t count = std::min(end - scored_, most);
-    const Tensor logits = model.logits(hidden.narrow(0, scored_ - row.from, count));
+    const Tensor logits = on_host(model.logits(hidden.narrow(0, scored_ - row.from, count)));
     const auto* p = static_cast<const float*>(logits.const_data_ptr());
     for (int64_t i = 0; i < count; ++i, ++scored_, p += vocabulary_)
       judged_.push_back(
@@ -125,7 +125,7 @@ void Chooser::pool(const PlanRow& row, const Tensor& hidden, RowOutcome& outcome
   if (pooled_ < 0 || pooled_ >= end) return;
   check(row.from <= pooled_, "a prompt's hidden states were skipped");
   const int64_t width = hidden.size(1);
-  const Tensor rows = hidden.narrow(0, pooled_ - row.from, end - pooled_).to(kF32).contiguous();
+  const Tensor rows = on_host(hidden.narrow(0, pooled_ - row.from, end - pooled_)).to(kF32).contiguous();
   const auto* p = static_cast<const float*>(rows.const_data_ptr());
   sum_.resize(static_cast<size_t>(width));
   for (; pooled_ < end; ++pooled_, p += width)

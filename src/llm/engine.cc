@@ -3,24 +3,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <fstream>
 
+#include "device/device.h"
 #include "llm/engine_state.h"
 
 namespace cairn::llm {
-namespace {
-
-int64_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string key, unit; file >> key;) {
-    int64_t kib = 0;
-    file >> kib >> unit;
-    if (key == "MemAvailable:") return kib * 1024;
-  }
-  return int64_t{4} << 30;
-}
-
-}  // namespace
 
 // Waits for something to do, and does what callers want. False: the engine stops.
 bool EngineState::take_orders() {
@@ -141,13 +128,15 @@ Result<std::unique_ptr<Engine>> Engine::start(std::shared_ptr<const CausalLm> mo
     const int64_t bytes = KvCache::bytes_per_block(shape, options.block_size, model->dtype());
     int64_t blocks = options.blocks;
     if (blocks == 0) {
-      const auto share = static_cast<double>(available_memory()) * options.mem_fraction_static;
+      const auto share = static_cast<double>(device::memory(model->device()).available) * options.mem_fraction_static;
       const int64_t each = (options.scheduler.context_length + options.block_size - 1) / options.block_size;
       blocks = std::min(static_cast<int64_t>(share) / bytes, options.scheduler.max_running_requests * each);
       if (blocks < 1) throw Failure(Error{Code::kExhausted, "there is no memory for a cache of keys and values"});
     }
     std::unique_ptr<Engine> engine(new Engine());
+    const c10::Device device = model->device();
     engine->state_ = std::make_shared<EngineState>(std::move(model), std::move(options), blocks);
+    device::synchronize(device);  // weights and cache are there before other streams read them
     EngineState* s = engine->state_.get();
     s->thread = std::thread([s] { s->loop(); });
     return engine;

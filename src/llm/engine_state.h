@@ -45,7 +45,7 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
         options(std::move(o)),
         blocks(count, options.block_size),
         scheduler(options.scheduler, blocks),
-        cache(model->kv_shape(), count, options.block_size, model->dtype()),
+        cache(model->kv_shape(), count, options.block_size, model->dtype(), model->device()),
         overlaps(!options.scheduler.disable_overlap_schedule && !options.speculative.on()),
         stepper(*model, cache, options.graph, options.scheduler.max_running_requests, overlaps, mutex, wake) {}
 

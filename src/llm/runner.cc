@@ -1,6 +1,7 @@
 #include "llm/runner.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace cairn::llm {
 namespace {
@@ -50,22 +51,34 @@ Tensor logits_of(const CausalLm& model, const Tensor& hidden, std::span<const in
 
 }  // namespace
 
+int64_t GraphConfig::size_for(int64_t sequences, bool processor) const {
+  if (disable || sequences > max_bs) return 0;
+  int64_t size = 0;
+  if (!sizes.empty()) {
+    for (const int64_t s : sizes)
+      if (s >= sequences && (size == 0 || s < size)) size = s;
+  } else if (processor || disable_padding || sequences <= 2) {
+    size = sequences;
+  } else {
+    const int64_t step = sequences <= 16 ? 4 : 8;
+    size = (sequences + step - 1) / step * step;
+  }
+  return disable_padding && size != sequences ? 0 : size;
+}
+
 Runner::Out Runner::run(const Batch& batch, std::span<const int64_t> sampled) {
-  if (!decodes(batch, sampled)) return eager(batch, sampled);
-  const auto [at, first] = graphs_.try_emplace(batch.rows());
+  const device::Stream::Use use(stream_);
+  const int64_t size = decodes(batch, sampled) ? config_.size_for(batch.rows(), model_.device().is_cpu()) : 0;
+  if (size == 0) return eager(batch, sampled);
+  const auto [at, first] = graphs_.try_emplace(size);
   if (first) return eager(batch, sampled);  // weights get the form that kernels want
-  if (!at->second) return capture(at->second.emplace(), batch, sampled);
-  Decode& d = *at->second;
-  if (!d.graph) return eager(batch, sampled);
-  fill(d.image, batch);
-  d.graph->replay();
-  ++replays_;
-  return d.out;
+  if (!at->second) return capture(at->second, size, batch, sampled);
+  return at->second->graph ? replay(*at->second, batch) : eager(batch, sampled);
 }
 
 bool Runner::decodes(const Batch& batch, std::span<const int64_t> sampled) const {
   const int64_t rows = batch.rows();
-  if (config_.disable || !refused_.empty() || rows > config_.max_bs || !batch.stretched.empty()) return false;
+  if (!refused_.empty() || !batch.stretched.empty()) return false;
   if (static_cast<int64_t>(sampled.size()) != rows || static_cast<int64_t>(batch.sequences.size()) != rows)
     return false;
   for (int64_t i = 0; i < rows; ++i) {
@@ -76,38 +89,38 @@ bool Runner::decodes(const Batch& batch, std::span<const int64_t> sampled) const
 }
 
 Runner::Out Runner::eager(const Batch& batch, std::span<const int64_t> sampled) const {
+  return forward(model_.device().is_cpu() ? batch : on_device(batch, model_, cache_), sampled);
+}
+
+Runner::Out Runner::forward(const Batch& batch, std::span<const int64_t> sampled) const {
   Out out{.hidden = model_.forward(batch, cache_), .logits = {}};
   out.logits = logits_of(model_, out.hidden, sampled);
   return out;
 }
 
-Runner::Out Runner::capture(Decode& to, const Batch& batch, std::span<const int64_t> sampled) {
-  const int64_t rows = batch.rows();
-  to.image = {.tokens = longs(rows), .positions = longs(rows), .slots = longs(rows), .sequences = batch.sequences};
-  fill(to.image, batch);
+Runner::Out Runner::capture(std::optional<Decode>& to, int64_t size, const Batch& batch,
+                            std::span<const int64_t> sampled) {
+  const int64_t columns = std::min(cache_.blocks(), (model_.max_positions() - 1) / cache_.block_size() + 1);
+  Decode& d = to.emplace(Decode{StepImage(model_, cache_, size, columns), {}, {}});
+  d.image.fill(batch);
+  std::vector<int64_t> all(static_cast<size_t>(size));
+  std::iota(all.begin(), all.end(), 0);
   Out made;
-  auto graph = device::Graph::capture(memory_, [&] { made = eager(to.image, sampled); });
+  auto graph = device::Graph::capture(memory_, [&] { made = forward(d.image.batch(), all); });
   if (!graph) {
     refused_ = graph.error().what;
-    return made;
+    return eager(batch, sampled);
   }
-  to.graph = std::move(*graph);
-  to.out = {borrowed(made.hidden), borrowed(made.logits)};
-  return to.out;
+  d.graph = std::move(*graph);
+  d.out = {borrowed(made.hidden), borrowed(made.logits)};
+  return replay(d, batch);
 }
 
-// Kernels look at nothing of what they are given, so it is looked at here.
-void Runner::fill(Batch& image, const Batch& batch) const {
-  const int64_t rows = batch.rows(), places = cache_.blocks() * cache_.block_size();
-  for (int64_t i = 0; i < rows; ++i)
-    check(data(batch.tokens)[i] >= 0 && data(batch.tokens)[i] < model_.vocabulary() && data(batch.positions)[i] >= 0 &&
-              data(batch.positions)[i] < model_.max_positions() && data(batch.slots)[i] >= 0 &&
-              data(batch.slots)[i] < places,
-          "a step's tokens, positions and slots are those of its model and cache");
-  for (const auto& [to, from] : {std::pair(&image.tokens, &batch.tokens), std::pair(&image.positions, &batch.positions),
-                                 std::pair(&image.slots, &batch.slots)})
-    std::copy_n(data(*from), rows, data(*to));
-  std::ranges::copy(batch.sequences, image.sequences.begin());
+Runner::Out Runner::replay(Decode& d, const Batch& batch) {
+  d.image.fill(batch);
+  d.graph->replay();
+  ++replays_;
+  return {d.out.hidden.narrow(0, 0, batch.rows()), d.out.logits.narrow(0, 0, batch.rows())};
 }
 
 }  // namespace cairn::llm

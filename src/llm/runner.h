@@ -8,6 +8,7 @@
 #include "device/graph.h"
 #include "llm/causal_lm.h"
 #include "llm/plan/step_plan.h"
+#include "llm/step_image.h"
 
 namespace cairn::llm {
 
@@ -18,25 +19,35 @@ using Drafts = std::vector<std::vector<Token>>;
 Batch batch_of(const StepPlan& plan, int64_t block_size, const std::vector<bool>& stretched, const Drafts& drafts = {});
 
 struct GraphConfig {
-  bool disable = false;
+  bool disable = false, disable_padding = false;
   int64_t max_bs = 64;
+  std::vector<int64_t> sizes{};
+
+  // How many sequences a captured step has that runs so many: the least of `sizes` that holds them. 0: none.
+  int64_t size_for(int64_t sequences, bool processor) const;
 
   void fields(auto& f) {
     f("disable_graph", disable, "start every kernel anew instead of replaying captured steps",
       alias({"disable_cuda_graph"}))("graph_max_bs", max_bs, "most sequences of a step that is captured",
                                      alias({"cuda_graph_max_bs"}).between(1, 65536));
+    f("graph_bs", sizes,
+      "sizes that are captured; smaller steps are filled up. Without: each on a processor, else 1, 2, 4, 8, 12, 16, "
+      "then every 8th",
+      alias({"cuda_graph_bs"}).between(1, 65536));
+    f("disable_graph_padding", disable_padding, "replay steps of exactly the captured sizes only",
+      alias({"disable_cuda_graph_padding"}));
   }
 };
 
 // Runs steps. Those of one token a sequence, which answers under way consist of, are captured as graphs at their second
-// occurrence, one for each number of sequences, and replayed from then on. A model that cannot be captured is run as it
-// is. Of one thread at a time; model and cache must outlive it.
+// occurrence, one for each size, and replayed from then on. A model that cannot be captured is run as it is, and one
+// size less where the device has no room for another graph. Of one thread at a time; model and cache must outlive it.
 class Runner {
  public:
   Runner(const CausalLm& model, const KvCache& cache, GraphConfig config)
-      : model_(model), cache_(cache), config_(config) {}
+      : model_(model), cache_(cache), config_(std::move(config)), stream_(model.device()), memory_(model.device()) {}
 
-  // Valid until the next run; logits may be overwritten.
+  // On the model's device, valid until the next run; logits may be overwritten.
   struct Out {
     Tensor hidden;  // (T, D), of all rows
     Tensor logits;  // (n, vocabulary) of the rows asked for; undefined for none
@@ -48,19 +59,21 @@ class Runner {
 
  private:
   struct Decode {
-    Batch image;  // what the graph reads
+    StepImage image;  // what the graph reads
     Out out;
     std::optional<device::Graph> graph;
   };
   Out eager(const Batch& batch, std::span<const int64_t> sampled) const;
-  Out capture(Decode& to, const Batch& batch, std::span<const int64_t> sampled);
+  Out forward(const Batch& batch, std::span<const int64_t> sampled) const;
+  Out capture(std::optional<Decode>& to, int64_t size, const Batch& batch, std::span<const int64_t> sampled);
+  Out replay(Decode& d, const Batch& batch);
   bool decodes(const Batch& batch, std::span<const int64_t> sampled) const;
-  void fill(Batch& image, const Batch& batch) const;
 
   const CausalLm& model_;
   const KvCache& cache_;
   GraphConfig config_;
-  Arena memory_;  // of all graphs: one is replayed at a time
+  device::Stream stream_;
+  device::GraphMemory memory_;  // of all graphs: one is replayed at a time
   std::map<int64_t, std::optional<Decode>> graphs_;
   std::string refused_;
   int64_t replays_ = 0;

@@ -87,7 +87,8 @@ void Stepper::choose(Step& step) {
     const int64_t first = step.batch.sequences[i].row + row.to - row.from - 1;
     for (size_t j = 0; j <= guesses(i).size(); ++j) sampled.push_back(first + static_cast<int64_t>(j));
   }
-  const auto [hidden, logits] = runner_.run(step.batch, sampled);
+  const auto [hidden, on_device] = runner_.run(step.batch, sampled);
+  const Tensor logits = on_device.defined() ? on_host(on_device) : on_device;
   std::span<float> left;
   if (logits.defined()) left = {static_cast<float*>(logits.mutable_data_ptr()), static_cast<size_t>(logits.numel())};
   for (size_t i = 0; i < step.plan.rows.size(); ++i) {

@@ -76,7 +76,7 @@ class ClipText final : public diffusion::TextEncoder {
     x = norm_(x);
     // Configurations of old checkpoints name end token 2, which is wrong: there the end token is the highest id.
     const Tensor is_end = config_.eos_token_id == 2 ? ids : ids.eq(config_.eos_token_id).to(Dtype::Int);
-    const Tensor at = is_end.argmax(-1).view({-1, 1, 1}).expand({-1, 1, x.size(2)});
+    const Tensor at = is_end.argmax(-1).to(x.device()).view({-1, 1, 1}).expand({-1, 1, x.size(2)});
     return {x, x.gather(1, at).squeeze(1)};
   }
   int64_t width() const override { return config_.hidden_size; }

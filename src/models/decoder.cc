@@ -17,6 +17,7 @@ using nn::Weights;
 struct Step {
   const llm::Batch& batch;
   const llm::KvCache& cache;
+  const ops::Paging& paging;
   Tensor rope, local_rope;
 };
 
@@ -53,7 +54,7 @@ class Attention {
     q_ = reordered(q_, nn::interleaved(c.heads, d, rotary));
     k_ = reordered(k_, nn::interleaved(c.kv_heads, d, rotary));
     if (c.head_norm) {
-      const Tensor order = index_of(nn::interleaved(1, d, rotary));
+      const Tensor order = index_of(nn::interleaved(1, d, rotary)).to(w.device());
       q_norm_ = RmsNorm(w / "q_norm", d, c.eps, c.gemma).weight().index_select(0, order);
       k_norm_ = RmsNorm(w / "k_norm", d, c.eps, c.gemma).weight().index_select(0, order);
     }
@@ -65,13 +66,13 @@ class Attention {
     const auto a = ops::qkv({{x, q_, k_, v_, q_norm_, k_norm_}}, local_ ? s.local_rope : s.rope, head_width_, eps_);
     const Tensor &keys = s.cache.keys(layer_), &values = s.cache.values(layer_);
     ops::write_kv(a.k.select(0, 0), a.v.select(0, 0), keys, values, s.batch.slots);
-    return ops::paged_attention(a.q.select(0, 0), keys, values, s.batch.sequences, rule_).unsqueeze(0);
+    return ops::paged_attention(a.q.select(0, 0), keys, values, s.paging, rule_).unsqueeze(0);
   }
   const Linear& out() const { return out_; }
 
  private:
   static ops::Weight reordered(const ops::Weight& w, const std::vector<int64_t>& order) {
-    const Tensor index = index_of(order);
+    const Tensor index = index_of(order).to(w.weight().device());
     return {w.weight().index_select(0, index), w.bias().defined() ? w.bias().index_select(0, index) : Tensor()};
   }
 
@@ -180,7 +181,8 @@ class Decoder final : public llm::CausalLm {
                      : (w / "lm_head").matrix(c.vocab, c.hidden, false)),
         rope_(c.rope, c.head_width, c.positions),
         local_rope_(c.local_rope, c.head_width, c.positions),
-        dtype_(w.dtype()) {
+        dtype_(w.dtype()),
+        device_(w.device()) {
     for (int64_t i = 0; i < c.layers; ++i) layers_.emplace_back(w / "model" / "layers" / i, c, i);
     // As transformers has it, in the dtype of the table.
     if (c.gemma) {
@@ -192,10 +194,17 @@ class Decoder final : public llm::CausalLm {
   Tensor forward(const llm::Batch& batch, const llm::KvCache& cache) const override {
     Tensor x = embed_(batch.tokens).unsqueeze(0);
     if (embed_scale_ != 1) x = x * embed_scale_;
-    const Step s{batch, cache, rope_.table(batch.positions, batch.stretched),
-                 config_.has_local ? local_rope_.table(batch.positions) : Tensor()};
+    const auto tables = batch.rotary.empty() ? rotary(batch) : batch.rotary;
+    const ops::Paging paging = batch.paging();
+    const Step s{batch, cache, paging, tables[0].to(device_), config_.has_local ? tables[1].to(device_) : Tensor()};
     for (const Layer& layer : layers_) x = layer(x, s);
     return norm_(x).select(0, 0);
+  }
+
+  std::vector<Tensor> rotary(const llm::Batch& batch) const override {
+    std::vector<Tensor> out{rope_.table(batch.positions, batch.stretched)};
+    if (config_.has_local) out.push_back(local_rope_.table(batch.positions));
+    return out;
   }
 
   Tensor logits(const Tensor& hidden) const override {
@@ -209,6 +218,7 @@ class Decoder final : public llm::CausalLm {
   int64_t vocabulary() const override { return config_.vocab; }
   int64_t max_positions() const override { return config_.positions; }
   Dtype dtype() const override { return dtype_; }
+  c10::Device device() const override { return device_; }
   int64_t switch_length() const override { return rope_.switches() ? rope_.switch_length() : 0; }
 
  private:
@@ -219,6 +229,7 @@ class Decoder final : public llm::CausalLm {
   Linear head_;
   nn::Rope rope_, local_rope_;
   Dtype dtype_;
+  c10::Device device_;
   double embed_scale_ = 1;
 };
 

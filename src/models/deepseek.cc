@@ -56,6 +56,7 @@ struct DeepseekConfig {
 struct Step {
   const llm::Batch& batch;
   const llm::KvCache& cache;
+  const ops::Paging& paging;
   Tensor cos, sin;  // (T, 1, rope width)
 };
 
@@ -65,7 +66,7 @@ Tensor turned(const Tensor& x, const Step& s) {
   return (wide * s.cos + swapped * s.sin).to(x.scalar_type());
 }
 Tensor joined(const Tensor& a, const Tensor& b) {
-  Tensor y = empty({a.size(0), a.size(1), a.size(2) + b.size(2)}, a.scalar_type());
+  Tensor y = empty({a.size(0), a.size(1), a.size(2) + b.size(2)}, a.scalar_type(), a.device());
   y.narrow(2, 0, a.size(2)).copy_(a);
   y.narrow(2, a.size(2), b.size(2)).copy_(b);
   return y;
@@ -81,7 +82,8 @@ ops::Weight paired(const ops::Weight& w, int64_t heads, int64_t width, int64_t r
       const int64_t first = width - rotary;
       *p++ = h * width + (i < first ? i : first + within[static_cast<size_t>(i - first)]);
     }
-  return {w.weight().index_select(0, order), w.bias().defined() ? w.bias().index_select(0, order) : Tensor()};
+  const Tensor index = order.to(w.weight().device());
+  return {w.weight().index_select(0, index), w.bias().defined() ? w.bias().index_select(0, index) : Tensor()};
 }
 
 class LatentAttention {
@@ -125,15 +127,16 @@ class LatentAttention {
                  k_rope = turned(kv.narrow(1, c_.kv_lora_rank, c_.qk_rope_head_dim).unsqueeze(1), s);
     const Tensor& rows = s.cache.keys(layer_);
     rows.flatten(0, 1).index_copy_(0, s.batch.slots, joined(latent, k_rope));
-    Tensor y = empty({x.size(1), c_.num_attention_heads * c_.v_head_dim}, x.scalar_type());
+    Tensor y = empty({x.size(1), c_.num_attention_heads * c_.v_head_dim}, x.scalar_type(), x.device());
     std::vector<ops::PagedSequence> few;
-    for (const ops::PagedSequence& seq : s.batch.sequences) {
+    for (const ops::PagedSequence& seq : s.paging.sequences) {
       if (mla_ == Mla::kPlain || (mla_ == Mla::kAuto && seq.rows > kFewRows))
         plain(q_nope, q_rope, rows, seq, y);
       else
         few.push_back(seq);
     }
-    if (!few.empty()) absorbed(q_nope, q_rope, rows, few, y);
+    const bool all = few.size() == s.paging.sequences.size();
+    if (!few.empty()) absorbed(q_nope, q_rope, rows, all ? s.paging : ops::Paging(few), y);
     return out_.add_to(residual, y.unsqueeze(0));
   }
 
@@ -142,14 +145,14 @@ class LatentAttention {
   static constexpr int64_t kFewRows = 32;
 
   // The expansion moved to the queries and to the result: (q U) l = q (U l).
-  void absorbed(const Tensor& q_nope, const Tensor& q_rope, const Tensor& rows,
-                const std::vector<ops::PagedSequence>& sequences, const Tensor& y) const {
+  void absorbed(const Tensor& q_nope, const Tensor& q_rope, const Tensor& rows, const ops::Paging& paging,
+                const Tensor& y) const {
     const Tensor wide = q_nope.transpose(0, 1).matmul(up_keys_).transpose(0, 1);  // (T, H, latent)
     const Tensor z =
-        ops::latent_attention(joined(wide, q_rope), rows, rows.narrow(3, 0, c_.kv_lora_rank), sequences, rule_);
+        ops::latent_attention(joined(wide, q_rope), rows, rows.narrow(3, 0, c_.kv_lora_rank), paging, rule_);
     const Tensor values = z.unflatten(1, {c_.num_attention_heads, -1}).transpose(0, 1).matmul(up_values_);
     const Tensor flat = values.transpose(0, 1).flatten(1);
-    for (const auto& s : sequences) y.narrow(0, s.row, s.rows).copy_(flat.narrow(0, s.row, s.rows));
+    for (const auto& s : paging.sequences) y.narrow(0, s.row, s.rows).copy_(flat.narrow(0, s.row, s.rows));
   }
 
   // Keys and values of all heads, expanded from the latents of one sequence.
@@ -158,7 +161,7 @@ class LatentAttention {
     const int64_t size = rows.size(1), blocks = (s.keys + size - 1) / size, heads = c_.num_attention_heads;
     Tensor ids = empty({blocks}, Dtype::Long);
     std::copy(s.blocks, s.blocks + blocks, static_cast<int64_t*>(ids.mutable_data_ptr()));
-    const Tensor all = rows.index_select(0, ids).flatten(0, 1).narrow(0, 0, s.keys).select(1, 0);
+    const Tensor all = rows.index_select(0, ids.to(rows.device())).flatten(0, 1).narrow(0, 0, s.keys).select(1, 0);
     const Tensor expanded = kv_b_(all.narrow(1, 0, c_.kv_lora_rank).contiguous()).unflatten(-1, {heads, -1});
     const Tensor keys =
         joined(expanded.narrow(2, 0, c_.qk_nope_head_dim),
@@ -281,18 +284,23 @@ class Deepseek final : public llm::CausalLm {
         head_((w / (c.tie_word_embeddings ? "model.embed_tokens" : "lm_head"))
                   .matrix(c.vocab_size, c.hidden_size, false)),
         rope_(rope, c.qk_rope_head_dim, c.max_position_embeddings),
-        dtype_(w.dtype()) {
+        dtype_(w.dtype()),
+        device_(w.device()) {
     const double scale = rope_.scale() / std::sqrt(static_cast<double>(c.key_width()));
     for (int64_t i = 0; i < c.num_hidden_layers; ++i)
       layers_.emplace_back(w / "model" / "layers" / i, c, scale, mla, i);
   }
 
   Tensor forward(const llm::Batch& batch, const llm::KvCache& cache) const override {
-    const Tensor table = rope_.table(batch.positions, batch.stretched).unsqueeze(2);
-    const Step s{batch, cache, table.select(0, 0), table.select(0, 1)};
+    const Tensor table = (batch.rotary.empty() ? rotary(batch) : batch.rotary)[0].to(device_).unsqueeze(2);
+    const ops::Paging paging = batch.paging();
+    const Step s{batch, cache, paging, table.select(0, 0), table.select(0, 1)};
     Tensor x = embed_(batch.tokens).unsqueeze(0);
     for (const Layer& layer : layers_) x = layer(x, s);
     return norm_(x).select(0, 0);
+  }
+  std::vector<Tensor> rotary(const llm::Batch& batch) const override {
+    return {rope_.table(batch.positions, batch.stretched)};
   }
   Tensor logits(const Tensor& hidden) const override { return head_.as(kF32, hidden); }
 
@@ -300,6 +308,7 @@ class Deepseek final : public llm::CausalLm {
   int64_t vocabulary() const override { return c_.vocab_size; }
   int64_t max_positions() const override { return c_.max_position_embeddings; }
   Dtype dtype() const override { return dtype_; }
+  c10::Device device() const override { return device_; }
 
  private:
   DeepseekConfig c_;
@@ -309,6 +318,7 @@ class Deepseek final : public llm::CausalLm {
   Linear head_;
   nn::Rope rope_;
   Dtype dtype_;
+  c10::Device device_;
 };
 
 }  // namespace

@@ -159,6 +159,7 @@ class Flux final : public diffusion::Denoiser {
   Flux(const Weights& w, const FluxConfig& c)
       : config_(c),
         dtype_(w.dtype()),
+        device_(w.device()),
         residual_(w.residual()),
         time_(w / "time_text_embed" / "timestep_embedder", kTimeWidth, c.dim()),
         pooled_(w / "time_text_embed" / "text_embedder", c.pooled_projection_dim, c.dim()),
@@ -181,15 +182,15 @@ class Flux final : public diffusion::Denoiser {
   diffusion::Prepared prepare(const diffusion::Conditioning& c, const Tensor& timesteps, double guidance,
                               LatentSize size) const override {
     const Tensor t = timesteps * 1000.0;  // in the dtype of the latents, as diffusers rounds it
-    Tensor vectors = time_(nn::sinusoid(t, kTimeWidth, dtype_)).unsqueeze(1) + pooled_(c.pooled).unsqueeze(0);
+    const auto waves = [&](const Tensor& of) { return nn::sinusoid(of, kTimeWidth, dtype_).to(device_); };
+    Tensor vectors = time_(waves(t)).unsqueeze(1) + pooled_(c.pooled).unsqueeze(0);
     if (guidance_)
-      vectors = vectors + (*guidance_)(nn::sinusoid(zeros({1}, timesteps.scalar_type()).fill_(guidance) * 1000.0,
-                                                    kTimeWidth, dtype_));
+      vectors = vectors + (*guidance_)(waves(zeros({1}, timesteps.scalar_type()).fill_(guidance) * 1000.0));
     std::vector<std::vector<int64_t>> positions(static_cast<size_t>(c.text.size(1)), {0, 0, 0});
     for (int64_t y = 0; y < size.height / kPatch; ++y)
       for (int64_t x = 0; x < size.width / kPatch; ++x) positions.push_back({0, y, x});
     return {text_in_.as(residual_, c.text), (vectors * vectors.sigmoid()).to(dtype_),
-            nn::rotary_table(positions, config_.axes_dims_rope, kRopeTheta)};
+            nn::rotary_table(positions, config_.axes_dims_rope, kRopeTheta).to(device_)};
   }
 
   diffusion::Modulation modulate(const Tensor& vectors) const override {
@@ -217,6 +218,7 @@ class Flux final : public diffusion::Denoiser {
   }
 
   Dtype dtype() const override { return dtype_; }
+  c10::Device device() const override { return device_; }
   int64_t latent_channels() const override { return config_.in_channels / (kPatch * kPatch); }
   int64_t patch() const override { return kPatch; }
   int64_t text_width() const override { return config_.joint_attention_dim; }
@@ -240,7 +242,9 @@ class Flux final : public diffusion::Denoiser {
   }
 
   FluxConfig config_;
-  Dtype dtype_, residual_;
+  Dtype dtype_;
+  c10::Device device_;
+  Dtype residual_;
   Embedder time_, pooled_;
   std::optional<Embedder> guidance_;
   Linear image_in_, text_in_;

@@ -29,18 +29,23 @@ Result<std::unique_ptr<llm::CausalLm>> make_language_model(const Json& config, c
   const std::string type = config.text("model_type");
   std::vector<std::string> names;
   for (const Family& f : kFamilies) {
-    if (type == f.model_type) return caught([&] { return f.make(weights, config); });
+    if (type == f.model_type)
+      return caught([&] {
+        auto model = f.make(weights, config);
+        device::synchronize(weights.device());  // its weights may be read from any thread and stream
+        return model;
+      });
     names.emplace_back(f.model_type);
   }
   return failure(Code::kUnsupported, fmt::format("model_type \"{}\" is not supported{}; {} are", type,
                                                  did_you_mean(type, names), join(names, ", ")));
 }
 
-Result<std::unique_ptr<llm::CausalLm>> load_language_model(const std::string& folder, Dtype dtype) {
+Result<std::unique_ptr<llm::CausalLm>> load_language_model(const std::string& folder, Dtype dtype, c10::Device device) {
   const device::LibtorchThreads all;
   const Json config = TRY(Json::read(folder + "/config.json"));
   auto source = TRY(nn::open_checkpoint(folder, {"model"}));
-  return make_language_model(config, nn::Weights(std::move(source), dtype));
+  return make_language_model(config, nn::Weights(std::move(source), dtype, device));
 }
 
 }  // namespace cairn::models

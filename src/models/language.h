@@ -15,12 +15,14 @@ enum class Mla { kAuto, kAbsorbed, kPlain };
 std::unique_ptr<llm::CausalLm> make_deepseek(const nn::Weights& w, const Json& config, Mla mla = Mla::kAuto);
 
 // A transformers folder: config.json, and model.safetensors or its shards. `dtype`: what products are computed in.
-Result<std::unique_ptr<llm::CausalLm>> load_language_model(const std::string& folder, Dtype dtype);
+Result<std::unique_ptr<llm::CausalLm>> load_language_model(const std::string& folder, Dtype dtype,
+                                                           c10::Device device = c10::DeviceType::CPU);
 
 // The same from a parsed config and any source of weights.
 Result<std::unique_ptr<llm::CausalLm>> make_language_model(const Json& config, const nn::Weights& weights);
 
 // A published shape from synthetic weights: "qwen3-0.6b", or "llama-3.1-8b:layers=2" for fewer layers.
-Result<std::unique_ptr<llm::CausalLm>> synthetic_language_model(const std::string& spec, Dtype dtype);
+Result<std::unique_ptr<llm::CausalLm>> synthetic_language_model(const std::string& spec, Dtype dtype,
+                                                                c10::Device device = c10::DeviceType::CPU);
 
 }  // namespace cairn::models

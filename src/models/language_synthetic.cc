@@ -36,7 +36,8 @@ constexpr std::pair<const char*, const char*> kShapes[] = {
 
 }  // namespace
 
-Result<std::unique_ptr<llm::CausalLm>> synthetic_language_model(const std::string& spec, Dtype dtype) {
+Result<std::unique_ptr<llm::CausalLm>> synthetic_language_model(const std::string& spec, Dtype dtype,
+                                                                c10::Device device) {
   const device::LibtorchThreads all;
   const size_t colon = spec.find(':');
   const std::string name = spec.substr(0, colon), rest = colon == std::string::npos ? "" : spec.substr(colon + 1);
@@ -55,7 +56,7 @@ Result<std::unique_ptr<llm::CausalLm>> synthetic_language_model(const std::strin
         return invalid(fmt::format("--synthetic {}: after the colon may stand layers=N, N from 1 to 1000", spec));
       config.set("num_hidden_layers", layers);
     }
-    return make_language_model(config, nn::Weights(nn::synthetic(0), dtype));
+    return make_language_model(config, nn::Weights(nn::synthetic(0), dtype, device));
   }
   return invalid(fmt::format("no shape \"{}\"{}; there are {}", name, did_you_mean(name, names), join(names, ", ")));
 }

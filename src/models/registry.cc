@@ -75,7 +75,7 @@ struct Loading {
         TRY(with_loras(TRY(nn::open_checkpoint(at(name), {"diffusion_pytorch_model", "model"})), loras, notes));
     for (const auto& entry : table) {
       if (entry.name != kind) continue;
-      const Weights w(source, options.products());
+      const Weights w(source, options.products(), options.device);
       auto made = caught([&] { return std::shared_ptr<const T>(entry.make(w, config)); });
       if (!made) return tl::unexpected(within(at(name), std::move(made).error()));
       if (const auto unread = w.unread(); !unread.empty())
@@ -140,6 +140,7 @@ Result<diffusion::Pipeline> load_pipeline(const std::string& folder, const LoadO
   p.denoiser = TRY(l.component("transformer", kDenoisers, options.loras));
   if (auto ok = fit_together(p); !ok) return tl::unexpected(within(folder, std::move(ok).error()));
   p.notes = std::move(l.notes);
+  device::synchronize(options.device);  // weights may be read from any thread and stream
   return diffusion::Pipeline(std::move(p));
 }
 

@@ -18,21 +18,22 @@ constexpr uint64_t kSeed = 20;
 // Stands in for CLIP and T5: a text's vectors are a hash of its ids.
 class HashedText final : public diffusion::TextEncoder {
  public:
-  HashedText(int64_t width, Dtype dtype) : width_(width), dtype_(dtype) {}
+  HashedText(int64_t width, const LoadOptions& o) : width_(width), dtype_(o.products()), device_(o.device) {}
 
   diffusion::Encoded encode(const Tensor& ids) const override {
     uint64_t seed = kSeed;
     const Tensor flat = ids.contiguous();
     for (int64_t i = 0; i < flat.numel(); ++i)
       seed = (seed ^ static_cast<uint64_t>(static_cast<const int64_t*>(flat.data_ptr())[i])) * 0x100000001b3u;
-    return {hashed_uniform({ids.size(0), ids.size(1), width_}, seed, 0, 1).to(dtype_),
-            hashed_uniform({ids.size(0), width_}, seed + 1, 0, 1).to(dtype_)};
+    return {hashed_uniform({ids.size(0), ids.size(1), width_}, seed, 0, 1).to(dtype_).to(device_),
+            hashed_uniform({ids.size(0), width_}, seed + 1, 0, 1).to(dtype_).to(device_)};
   }
   int64_t width() const override { return width_; }
 
  private:
   int64_t width_;
   Dtype dtype_;
+  c10::Device device_;
 };
 
 // Bytes as tokens.
@@ -83,11 +84,12 @@ Result<diffusion::Pipeline> synthetic_pipeline(const std::string& spec, const Lo
   p.scheduler.use_dynamic_shifting = dev;
   p.pooled_tokenizer = TRY(byte_tokenizer(77));
   p.tokenizer = TRY(byte_tokenizer(dev ? 512 : 256));
-  p.pooled_encoder = std::make_shared<HashedText>(768, options.products());
-  p.text_encoder = std::make_shared<HashedText>(4096, options.products());
+  p.pooled_encoder = std::make_shared<HashedText>(768, options);
+  p.text_encoder = std::make_shared<HashedText>(4096, options);
   return caught([&] {
-    p.autoencoder = make_autoencoder_kl(nn::Weights(nn::synthetic(kSeed), options.products()), vae);
-    p.denoiser = make_flux(nn::Weights(nn::synthetic(kSeed + 1), options.products()), transformer);
+    p.autoencoder = make_autoencoder_kl(nn::Weights(nn::synthetic(kSeed), options.products(), options.device), vae);
+    p.denoiser = make_flux(nn::Weights(nn::synthetic(kSeed + 1), options.products(), options.device), transformer);
+    device::synchronize(options.device);
     return diffusion::Pipeline(std::move(p));
   });
 }

@@ -7,22 +7,22 @@
 namespace cairn::nn {
 
 Tensor Embedding::operator()(const Tensor& ids) const {
-  const Tensor flat = ids.flatten(), host = flat.to(c10::DeviceType::CPU).contiguous();
-  const auto* id = static_cast<const int64_t*>(host.const_data_ptr());
-  for (int64_t i = 0; i < host.numel(); ++i)
+  const Tensor flat = ids.flatten().contiguous();
+  const auto* id = static_cast<const int64_t*>(flat.const_data_ptr());
+  for (int64_t i = 0; flat.is_cpu() && i < flat.numel(); ++i)
     if (id[i] < 0 || id[i] >= weight_.size(0))
       throw Failure(
           Error{Code::kInvalidArgument,
                 fmt::format("token id {} is outside the model's vocabulary of {}: tokenizer and text encoder do "
                             "not belong together",
                             id[i], weight_.size(0))});
-  return ops::embedding(flat, weight_, out_).unflatten(0, ids.sizes());
+  return ops::embedding(flat.to(weight_.device()), weight_, out_).unflatten(0, ids.sizes());
 }
 
 Tensor sinusoid(const Tensor& timesteps, int64_t width, Dtype out) {
   const int64_t half = width / 2, n = timesteps.numel();
   Tensor table = empty({n, width}, kF32);
-  const Tensor t = timesteps.to(Dtype::Double).contiguous();
+  const Tensor t = on_host(timesteps).to(Dtype::Double).contiguous();
   auto* p = static_cast<float*>(table.data_ptr());
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < half; ++j) {

@@ -66,7 +66,8 @@ class RmsNorm {
 class Embedding {
  public:
   Embedding(const Weights& w, int64_t rows, int64_t width) : weight_(w("weight", {rows, width})), out_(w.residual()) {}
-  // ids (N, T) int64, each below the number of rows (checked: Failure) -> (N, T, width) in the residual's dtype.
+  // ids (N, T) int64, each below the number of rows -> (N, T, width) in the residual's dtype. Ids on the host are
+  // checked (Failure); those on a device were, by whoever put them there.
   Tensor operator()(const Tensor& ids) const;
   const Tensor& weight() const { return weight_; }
 
@@ -81,6 +82,7 @@ Tensor sinusoid(const Tensor& timesteps, int64_t width, Dtype out);
 
 // Rotary table (2, T, sum of dims) for positions (T, axes): cosines, then sines with even positions negated, adjacent
 // pairs sharing an angle; what ops::qkv takes. Angles in fp64, as FLUX computes them.
+// On the host.
 Tensor rotary_table(const std::vector<std::vector<int64_t>>& positions, const std::vector<int64_t>& dims, double theta);
 
 // `n` layers from w / 0, w / 1, …

@@ -8,7 +8,6 @@
 #include <mutex>
 
 #include "base/fields.h"
-#include "device/graph.h"
 
 namespace cairn::nn {
 namespace {
@@ -180,26 +179,23 @@ Rope::Rope(const RopeConfig& c, int64_t width, int64_t positions) : width_(width
 }
 
 Tensor Rope::table(const Tensor& positions, const std::vector<bool>& stretched) const {
-  const Tensor host = positions.to(c10::DeviceType::CPU).contiguous();
-  const auto* at = static_cast<const int64_t*>(host.const_data_ptr());
-  const int64_t tokens = host.numel();
+  const auto* at = static_cast<const int64_t*>(positions.const_data_ptr());
+  const int64_t tokens = positions.numel();
   for (int64_t t = 0; t < tokens; ++t)
     if (at[t] < 0 || at[t] >= positions_)
       throw Failure(Error{Code::kInvalidArgument,
                           fmt::format("position {} is outside the model's {} positions", at[t], positions_)});
   const Tensor out = empty({2, tokens, width_}, kF32);
   const bool any = switches_ && !stretched.empty();
-  device::on_host([this, at, tokens, longer = any ? stretched : std::vector<bool>(),
-                   to = static_cast<float*>(out.mutable_data_ptr())] {
-    const auto bytes = static_cast<size_t>(width_) * sizeof(float);
-    for (int64_t t = 0; t < tokens; ++t) {
-      const Stretches& kind = *kinds_[!longer.empty() && longer[static_cast<size_t>(t)] ? 1 : 0];
-      const float* from = kind.at(at[t] / kStretch) + at[t] % kStretch * width_;
-      std::memcpy(to + t * width_, from, bytes);
-      std::memcpy(to + (tokens + t) * width_, from + kStretch * width_, bytes);
-    }
-  });
-  return out.to(positions.device());
+  auto* to = static_cast<float*>(out.mutable_data_ptr());
+  const auto bytes = static_cast<size_t>(width_) * sizeof(float);
+  for (int64_t t = 0; t < tokens; ++t) {
+    const Stretches& kind = *kinds_[any && stretched[static_cast<size_t>(t)] ? 1 : 0];
+    const float* from = kind.at(at[t] / kStretch) + at[t] % kStretch * width_;
+    std::memcpy(to + t * width_, from, bytes);
+    std::memcpy(to + (tokens + t) * width_, from + kStretch * width_, bytes);
+  }
+  return out;
 }
 
 std::vector<int64_t> interleaved(int64_t heads, int64_t width, int64_t rotary) {

@@ -33,7 +33,7 @@ class Rope {
 
   // For positions (T) int64, each below the limit (checked: Failure): (2, T, width) fp32, as ops::qkv takes it, with
   // the two halves of a head taken to be interleaved. `stretched` (T), or empty: rows that take longrope's long
-  // factors.
+  // factors. Positions and table are the host's.
   Tensor table(const Tensor& positions, const std::vector<bool>& stretched = {}) const;
 
   // Whether sequences longer than switch_length() need `stretched`, for all of their tokens.

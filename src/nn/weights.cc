@@ -107,8 +107,8 @@ Result<std::shared_ptr<WeightSource>> open_checkpoint(const std::string& folder,
 
 std::shared_ptr<WeightSource> synthetic(uint64_t seed) { return std::make_shared<Synthetic>(seed); }
 
-Weights::Weights(std::shared_ptr<const WeightSource> source, Dtype dtype)
-    : source_(std::move(source)), read_(std::make_shared<std::set<std::string>>()), dtype_(dtype) {}
+Weights::Weights(std::shared_ptr<const WeightSource> source, Dtype dtype, c10::Device device)
+    : source_(std::move(source)), read_(std::make_shared<std::set<std::string>>()), dtype_(dtype), device_(device) {}
 
 Weights Weights::operator/(std::string_view child) const {
   Weights w = *this;
@@ -131,7 +131,8 @@ Tensor Weights::read(std::string_view name, at::IntArrayRef shape, Dtype dtype) 
   if (!c10::isFloatingType(t.scalar_type()))
     refuse(std::string("has dtype ") + c10::toString(t.scalar_type()) + ", expected a real one");
   if (!all_finite(t)) refuse("holds NaN or infinity: the file is damaged");
-  return t.scalar_type() == dtype ? t : t.to(dtype);
+  if (t.scalar_type() != dtype) t = t.to(dtype);
+  return device_.is_cpu() ? t : t.to(device_);
 }
 
 ops::Weight Weights::matrix(int64_t out, int64_t in, bool bias) const {

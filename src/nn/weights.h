@@ -38,8 +38,9 @@ std::shared_ptr<WeightSource> synthetic(uint64_t seed);
 
 class Weights {
  public:
-  // Reads of `source` converted to `dtype` (the dtype of products; norms and embeddings ask for their own).
-  Weights(std::shared_ptr<const WeightSource> source, Dtype dtype);
+  // Reads of `source` converted to `dtype` (the dtype of products; norms and embeddings ask for their own) and brought
+  // to `device`.
+  Weights(std::shared_ptr<const WeightSource> source, Dtype dtype, c10::Device device = c10::DeviceType::CPU);
 
   Weights operator/(std::string_view child) const;
   Weights operator/(int64_t child) const { return *this / std::to_string(child); }
@@ -56,8 +57,9 @@ class Weights {
   ops::Weight matrix(int64_t out, int64_t in, bool bias) const;
 
   Dtype dtype() const { return dtype_; }
+  c10::Device device() const { return device_; }
   // The dtype of the residual stream: on a processor fp32 costs nothing beside bf16 products, and loses nothing.
-  Dtype residual() const { return kF32; }
+  Dtype residual() const { return device_.is_cpu() ? kF32 : dtype_; }
   const std::string& prefix() const { return prefix_; }
   // Names in the source that start with this prefix and that nobody has read.
   std::vector<std::string> unread() const;
@@ -68,6 +70,7 @@ class Weights {
   std::shared_ptr<const WeightSource> source_;
   std::shared_ptr<std::set<std::string>> read_;
   Dtype dtype_;
+  c10::Device device_;
   std::string prefix_;
 };
 

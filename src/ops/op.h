@@ -59,10 +59,12 @@ class Watched {
  public:
   template <class Bytes>
   Watched(const AnyOp& op, Bytes&& bytes) : by_(observer), op_(op) {
-    if (by_) [[unlikely]] by_->enter(op, bytes());
+    if (by_) [[unlikely]]
+      by_->enter(op, bytes());
   }
   ~Watched() {
-    if (by_) [[unlikely]] by_->leave(op_);
+    if (by_) [[unlikely]]
+      by_->leave(op_);
   }
   Watched(const Watched&) = delete;
   Watched& operator=(const Watched&) = delete;

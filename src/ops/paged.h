@@ -13,6 +13,19 @@ struct AttentionRule {
   int64_t window = 0;
 };
 
+// Where the sequences of a step lie: for the host, which plans, and for kernels of a device that is not the host.
+struct Paging {
+  Paging(at::ArrayRef<PagedSequence> list) : sequences(list) {}
+  Paging(const PagedSequence& one) : sequences(one) {}
+  Paging(at::ArrayRef<PagedSequence> list, Tensor blocks, Tensor lengths, Tensor rows)
+      : sequences(list), tables(std::move(blocks)), keys(std::move(lengths)), first(std::move(rows)) {}
+
+  at::ArrayRef<PagedSequence> sequences;
+  // int32 on the device: blocks (S, columns), of which a sequence's own come first; keys (S); the first row of each
+  // sequence, and the number of all rows (S + 1). Undefined on a processor, and where only the references read them.
+  Tensor tables, keys, first;
+};
+
 // An expert's gated MLP.
 struct Expert {
   Weight gate, up, down;
@@ -21,7 +34,7 @@ inline double weight_bytes(const Expert& e) { return weight_bytes(e.gate) + weig
 
 namespace reference {
 void write_kv(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, const Tensor& slots);
-Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
+Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Paging& paging,
                        const AttentionRule& rule);
 Tensor experts(const Tensor& x, const Tensor& chosen, const Tensor& weights, at::ArrayRef<Expert> experts,
                Activation act);
@@ -35,13 +48,11 @@ inline Op<void(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Te
 
 // Causal attention of q (T, H, d) over caches that write_kv has filled, H a multiple of G: head h reads h / (H / G).
 // The result (T, H e) in the dtype of q; rows of no sequence are undefined.
-inline Op<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
-                 const AttentionRule& rule)>
+inline Op<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, const Paging& paging, const AttentionRule& rule)>
     paged_attention{"paged_attention", reference::paged_attention};
 
 // The same over rows that lie as their shapes say, for multi-head latent attention.
-inline Op<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
-                 const AttentionRule& rule)>
+inline Op<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, const Paging& paging, const AttentionRule& rule)>
     latent_attention{"latent_attention", reference::paged_attention};
 
 // Each row of x (T, D) through its experts: sum over j of weights[t, j] * expert chosen[t, j] (x[t]). chosen (T, k)

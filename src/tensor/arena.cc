@@ -71,7 +71,11 @@ int64_t Arena::bytes() const {
 }
 
 Tensor borrowed(const Tensor& t) {
-  return at::from_blob(t.mutable_data_ptr(), t.sizes(), t.strides(), at::TensorOptions().dtype(t.dtype()));
+  return at::for_blob(t.mutable_data_ptr(), t.sizes())
+      .strides(t.strides())
+      .options(t.options())
+      .target_device(t.device())
+      .make_tensor();
 }
 
 }  // namespace cairn

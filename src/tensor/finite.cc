@@ -33,10 +33,14 @@ uint64_t mix(uint64_t x) {  // splitmix64 (Steele, Lea, Flood 2014)
 bool all_finite(const Tensor& t) {
   if (t.is_cpu() && t.is_contiguous()) {
     switch (t.scalar_type()) {
-      case kF32: return finite_bits(static_cast<const uint32_t*>(t.data_ptr()), t.numel(), uint32_t{0x7f800000});
-      case kBF16: return finite_bits(static_cast<const uint16_t*>(t.data_ptr()), t.numel(), uint16_t{0x7f80});
-      case kF16: return finite_bits(static_cast<const uint16_t*>(t.data_ptr()), t.numel(), uint16_t{0x7c00});
-      default: break;
+      case kF32:
+        return finite_bits(static_cast<const uint32_t*>(t.data_ptr()), t.numel(), uint32_t{0x7f800000});
+      case kBF16:
+        return finite_bits(static_cast<const uint16_t*>(t.data_ptr()), t.numel(), uint16_t{0x7f80});
+      case kF16:
+        return finite_bits(static_cast<const uint16_t*>(t.data_ptr()), t.numel(), uint16_t{0x7c00});
+      default:
+        break;
     }
   }
   return at::isfinite(t.to(kF32)).all().item<bool>();

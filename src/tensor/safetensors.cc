@@ -46,7 +46,8 @@ Result<Tensor> map_tensor(const SafetensorsFile& file, const std::string& name) 
     std::memcpy(copy.data_ptr(), data, e.end - e.begin);
     return copy;
   }
-  return at::from_blob(data, e.shape, [map = file.map](void*) {}, options);
+  return at::from_blob(
+      data, e.shape, [map = file.map](void*) {}, options);
 }
 
 Result<std::map<std::string, Tensor>> read_tensors(const std::string& path) {

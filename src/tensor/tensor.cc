@@ -2,6 +2,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/randn.h>
 #include <c10/util/Exception.h>
@@ -34,14 +35,18 @@ std::string dtype_name(Dtype dtype) {
   }
 }
 
-Tensor empty(at::IntArrayRef shape, Dtype dtype) {
+Tensor empty(at::IntArrayRef shape, Dtype dtype, c10::Device device) {
+  if (!device.is_cpu()) return at::empty(shape, at::TensorOptions().dtype(dtype).device(device));
   if (Arena* arena = Arena::current()) [[unlikely]]
     return arena->empty(shape, dtype);
   return at::detail::empty_cpu(shape, dtype);
 }
-Tensor zeros(at::IntArrayRef shape, Dtype dtype) { return empty(shape, dtype).zero_(); }
+Tensor zeros(at::IntArrayRef shape, Dtype dtype, c10::Device device) { return empty(shape, dtype, device).zero_(); }
 
-Tensor lazy_zeros(at::IntArrayRef shape, Dtype dtype) {
+Tensor on_host(const Tensor& t) { return t.is_cpu() ? t : t.to(c10::DeviceType::CPU); }
+
+Tensor lazy_zeros(at::IntArrayRef shape, Dtype dtype, c10::Device device) {
+  if (!device.is_cpu()) return zeros(shape, dtype, device);
   size_t bytes = c10::elementSize(dtype);
   for (const int64_t n : shape) {
     check(n >= 0, "a tensor has no negative sizes");

@@ -30,11 +30,14 @@ inline Tensor operator+(const Tensor& a, double b) { return a.add(b); }
 Result<Dtype> parse_dtype(const std::string& name);
 std::string dtype_name(Dtype dtype);
 
-// An uninitialised tensor in host memory (contiguous). Cheaper than going through the dispatcher.
-Tensor empty(at::IntArrayRef shape, Dtype dtype);
-Tensor zeros(at::IntArrayRef shape, Dtype dtype);
+// An uninitialised tensor (contiguous). In host memory cheaper than going through the dispatcher.
+Tensor empty(at::IntArrayRef shape, Dtype dtype, c10::Device device = c10::DeviceType::CPU);
+Tensor zeros(at::IntArrayRef shape, Dtype dtype, c10::Device device = c10::DeviceType::CPU);
 // Zeros whose pages the system provides when they are first touched, where the tensor is large.
-Tensor lazy_zeros(at::IntArrayRef shape, Dtype dtype);
+Tensor lazy_zeros(at::IntArrayRef shape, Dtype dtype, c10::Device device = c10::DeviceType::CPU);
+
+// The same numbers where the program can read them; waits for a device that computes them.
+Tensor on_host(const Tensor& t);
 
 // While one lives, this thread's tensors keep no record for gradients: every operation starts faster.
 using Inference = c10::InferenceMode;

@@ -38,7 +38,7 @@ TEST_P(Graphs, AReplayReadsWhatIsThereNow) {
     return ops::linear_add(x, ops::linear_glu(y, gate, up, ops::Activation::kSilu), down, {}, 0);
   };
   f();  // packs the weights
-  Arena memory;
+  GraphMemory memory(c10::DeviceType::CPU);
   Tensor y;
   const Graph graph = or_throw(Graph::capture(memory, [&] { y = f(); }));
   EXPECT_EQ(graph.kernels(), 3u);
@@ -51,33 +51,12 @@ TEST_P(Graphs, AReplayReadsWhatIsThereNow) {
 }
 INSTANTIATE_TEST_SUITE_P(Dtypes, Graphs, testing::Values(kF32, kBF16));
 
-TEST(Graph, HostWorkRunsInItsPlace) {
-  ops::install_cpu();
-  const Inference no_gradients;
-  const Tensor x = filled({1, 1, 64}, kF32, 1, 0.5), scaled = empty({1, 1, 64}, kF32);
-  float factor = 2;
-  Arena memory;
-  Tensor y;
-  const Graph graph = or_throw(Graph::capture(memory, [&] {
-    const Tensor normed = ops::rms_norm(x, {}, 1e-6, kF32);
-    on_host([&factor, from = static_cast<const float*>(normed.const_data_ptr()),
-             to = static_cast<float*>(scaled.mutable_data_ptr())] {
-      for (int i = 0; i < 64; ++i) to[i] = from[i] * factor;
-    });
-    y = ops::rms_norm(scaled, {}, 0, kF32);
-  }));
-  factor = -3;
-  graph.replay();
-  EXPECT_TRUE(scaled.equal(ops::rms_norm(x, {}, 1e-6, kF32) * -3.0));
-  EXPECT_TRUE(y.equal(ops::rms_norm(scaled, {}, 0, kF32)));
-}
-
 TEST(Graph, ACaptureRefusesWhatNoReplayWouldDo) {
   ops::install_cpu();
   const Inference no_gradients;
   const Tensor x = filled({2, 64}, kF32, 1, 0.5);
   const auto refusal = [&](auto&& f) {
-    Arena memory;
+    GraphMemory memory(c10::DeviceType::CPU);
     const auto graph = Graph::capture(memory, f);
     EXPECT_FALSE(graph);
     EXPECT_EQ(graph.error().code, Code::kUnsupported);
@@ -91,12 +70,9 @@ TEST(Graph, ACaptureRefusesWhatNoReplayWouldDo) {
   // Packing, at a weight's first use, is done once.
   EXPECT_THAT(refusal([&] { y = ops::linear(x, weight(64, 64, kF32), ops::Activation::kNone, kF32); }),
               HasSubstr("cannot be captured"));
-  EXPECT_THROW((void)Graph::capture(*std::make_unique<Arena>(),
-                                    [] {
-                                      throw Failure(Error{Code::kInternal, "no"});
-                                    }),
-               Failure);
-  Arena memory;
+  GraphMemory memory(c10::DeviceType::CPU);
+  const auto throws = [] { throw Failure(Error{Code::kInternal, "no"}); };
+  EXPECT_THROW((void)Graph::capture(memory, throws), Failure);
   EXPECT_TRUE(Graph::capture(memory, [&] { y = ops::rms_norm(x.unsqueeze(0), {}, 0, kF32).select(0, 0); }));
 }
 

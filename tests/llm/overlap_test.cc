@@ -31,6 +31,7 @@ class Watched final : public CausalLm {
     before(++begun);
     return tiny()->forward(batch, cache);
   }
+  std::vector<Tensor> rotary(const Batch& batch) const override { return tiny()->rotary(batch); }
   Tensor logits(const Tensor& hidden) const override { return tiny()->logits(hidden); }
   KvShape kv_shape() const override { return tiny()->kv_shape(); }
   int64_t vocabulary() const override { return tiny()->vocabulary(); }

@@ -88,9 +88,10 @@ struct Attending {
   PagedAttention attention;
 };
 
-Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
+Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Paging& paging,
                        const AttentionRule& rule) {
-  if (!laid_out(k) || !laid_out(v)) return reference::paged_attention(q, k, v, sequences, rule);
+  const auto sequences = paging.sequences;
+  if (!laid_out(k) || !laid_out(v)) return reference::paged_attention(q, k, v, paging, rule);
   check(q.dim() == 3 && q.scalar_type() == k.scalar_type() && q.stride(2) == 1 && q.size(2) == k.size(3) &&
             q.size(1) % k.size(2) == 0 && v.size(2) == k.size(2) && v.size(1) == k.size(1),
         "queries have the type and the width of the keys");

@@ -11,6 +11,11 @@ Tensor widened(const Tensor& after, const Tensor& before, int64_t stride) {
   return before.defined() ? part(after) - part(before) : part(after);
 }
 
+// Sums over the last dimension, to be added up on the host: in double precision where the device has it.
+Tensor row_sums(const Tensor& x) {
+  return x.is_cpu() ? x.sum(-1, false, at::kDouble) : on_host(x.to(kF32).sum(-1)).to(at::kDouble);
+}
+
 void fit(Tensor& out, const Tensor& like, at::IntArrayRef sizes) {
   if (!out.defined() || out.sizes() != sizes || out.scalar_type() != like.scalar_type() || !out.is_contiguous())
     out = like.new_empty(sizes);
@@ -20,7 +25,7 @@ void fit(Tensor& out, const Tensor& like, at::IntArrayRef sizes) {
 
 Change change(const Tensor& after, const Tensor& before, const Tensor& anchor, int64_t stride, double important) {
   const Tensor p = anchor.to(kF32), x = widened(after, before, stride);
-  Tensor difference = (p - x).abs().sum(-1, false, at::kDouble), magnitude = p.abs().sum(-1, false, at::kDouble);
+  Tensor difference = row_sums((p - x).abs()), magnitude = row_sums(p.abs());
   if (important > 0) {
     const Tensor chosen = difference.div(magnitude).gt(important);
     if (chosen.any().item<bool>()) {
@@ -71,8 +76,10 @@ std::vector<double> gram(at::TensorList terms) {
   std::vector<double> out;
   for (int64_t n = 0; n < rows; ++n)
     for (const Tensor& a : terms)
-      for (const Tensor& b : terms)
-        out.push_back((a.select(0, n).to(at::kDouble) * b.select(0, n).to(at::kDouble)).sum().item<double>());
+      for (const Tensor& b : terms) {
+        const Dtype wide = a.is_cpu() ? at::kDouble : kF32;
+        out.push_back(row_sums(a.select(0, n).to(wide) * b.select(0, n).to(wide)).sum().item<double>());
+      }
   return out;
 }
 

@@ -15,12 +15,12 @@ void write_kv(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Ten
   v_cache.flatten(0, 1).index_copy_(0, slots, v.to(v_cache.scalar_type()));
 }
 
-Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::ArrayRef<PagedSequence> sequences,
+Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Paging& paging,
                        const AttentionRule& rule) {
   const Dtype wide = q.scalar_type() == Dtype::Double ? Dtype::Double : kF32;
   const int64_t heads = q.size(1), groups = k.size(2), share = heads / groups, block_size = k.size(1);
-  Tensor out = empty({q.size(0), heads * v.size(3)}, q.scalar_type());
-  for (const PagedSequence& s : sequences) {
+  Tensor out = empty({q.size(0), heads * v.size(3)}, q.scalar_type(), q.device());
+  for (const PagedSequence& s : paging.sequences) {
     if (s.rows == 0) continue;
     std::vector<int64_t> ids(s.blocks, s.blocks + (s.keys + block_size - 1) / block_size);
     const Tensor blocks = at::tensor(ids).to(k.device());
@@ -47,10 +47,10 @@ Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, at::Ar
 
 Tensor experts(const Tensor& x, const Tensor& chosen, const Tensor& weights, at::ArrayRef<Expert> list,
                Activation act) {
-  const Tensor on_host = chosen.to(c10::DeviceType::CPU).contiguous();
-  const auto* ids = static_cast<const int64_t*>(on_host.const_data_ptr());
+  const Tensor host = on_host(chosen).contiguous();
+  const auto* ids = static_cast<const int64_t*>(host.const_data_ptr());
   const int64_t tokens = x.size(0), each = chosen.size(1);
-  Tensor out = zeros(x.sizes(), x.scalar_type() == Dtype::Double ? Dtype::Double : kF32);
+  Tensor out = zeros(x.sizes(), x.scalar_type() == Dtype::Double ? Dtype::Double : kF32, x.device());
   std::vector<std::vector<int64_t>> rows(list.size()), places(list.size());
   for (int64_t t = 0; t < tokens; ++t)
     for (int64_t j = 0; j < each; ++j) {

@@ -88,6 +88,7 @@ struct Times {
 
 Result<Times> round(const llm::CausalLm& model, const OneBatchOptions& o, llm::Runner& runner, uint32_t seed) {
   const Inference no_gradients;
+  const device::Stream::Use use(runner.stream());
   OneBatch batch(o, runner);
   std::mt19937 random(seed);
   std::uniform_int_distribution<int64_t> any(0, model.vocabulary() - 1);

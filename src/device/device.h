@@ -5,8 +5,6 @@
 #include <cstdint>
 #include <string>
 
-#include <c10/core/Stream.h>
-
 #include "tensor/tensor.h"
 
 namespace cairn::device {

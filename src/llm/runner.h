@@ -54,6 +54,9 @@ class Runner {
   };
   Out run(const Batch& batch, std::span<const int64_t> sampled);
 
+  // Where that happens: who reads what run() gives, does it there.
+  const device::Stream& stream() const { return stream_; }
+
   int64_t replays() const { return replays_; }
   const std::string& refused() const { return refused_; }  // why nothing is captured; empty while it may be
 

@@ -88,7 +88,7 @@ void StepImage::fill(const Batch& batch) {
   std::ranges::copy(host_.sequences, device_.sequences.begin());
   const auto rotary = model_.rotary(host_);
   for (size_t i = 0; i < rotary.size(); ++i) device_.rotary[i].copy_(rotary[i]);
-  if (model_.device().is_cpu()) return;
+  if (!device_.tables.defined()) return;
   const Tables t = tables_of(host_.sequences, cache_.block_size());
   device_.tokens.copy_(host_.tokens);
   device_.slots.copy_(host_.slots);

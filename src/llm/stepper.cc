@@ -65,6 +65,7 @@ void Stepper::run(Step& step) {
   step.ran = survived(
       [&] {
         const Inference no_gradients;
+        const device::Stream::Use use(runner_.stream());
         auto* tokens = static_cast<int64_t*>(step.batch.tokens.mutable_data_ptr());
         for (size_t i = 0; i < step.plan.rows.size(); ++i) {
           const PlanRow& row = step.plan.rows[i];

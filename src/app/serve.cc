@@ -154,7 +154,8 @@ Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Engin
         std::move(pipeline), n.name,
         {.max_running_pictures = o.max_running_images, .max_queued_requests = o.max_queued_images}, app.metrics())));
   }
-  if (!o.synthetic.empty()) TRY_VOID(add(TRY(models::synthetic_language_model(o.synthetic, dtype, device)), {o.synthetic, ""}));
+  if (!o.synthetic.empty())
+    TRY_VOID(add(TRY(models::synthetic_language_model(o.synthetic, dtype, device)), {o.synthetic, ""}));
   return {};
 }
 

@@ -5,6 +5,8 @@
 
 #include "operator.h"
 
+#include <c10/core/InferenceMode.h>
+
 namespace fake {
 
 at::ScalarType scalar_type(aclDataType type) {
@@ -83,7 +85,11 @@ int launch(const void* workspace, uint64_t size, aclOpExecutor* executor, const 
   auto task = std::move(executor->task);
   delete executor;
   if (!workspace || size < kWorkspace) return fail(ACL_ERROR_INVALID_PARAM, "%s without its workspace", name);
-  return enqueue(stream, name, std::move(task));
+  // The caller may be in inference mode, whose views only such threads may write to.
+  return enqueue(stream, name, [kernel = std::move(task)] {
+    const c10::InferenceMode inference;
+    kernel();
+  });
 }
 
 int map(uint64_t* workspace, aclOpExecutor** executor, const aclTensor* self, aclTensor* out, OfTensor f) {

@@ -136,6 +136,9 @@ int aclDestroyScalarList(const aclScalarList* p) {
   return delete p, 0;
 }
 
+// In CANN this one is in libnnopbase.so: an executor that is planned and never launched (a question for a workspace).
+int aclDestroyAclOpExecutor(aclOpExecutor* p) { return delete p, 0; }
+
 // The shape of a result whose size the operator finds out (nonzero); the caller frees it with delete[].
 int aclGetViewShape(const aclTensor* tensor, int64_t** dims, uint64_t* count) {
   *count = tensor->sizes.size();

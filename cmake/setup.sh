@@ -6,7 +6,7 @@ build_packages=(g++ cmake ninja-build ccache mold pkg-config nlohmann-json3-dev 
   libboost1.81-dev)
 test_packages=(python3 libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev clang-14 libclang-rt-14-dev
   chromium)
-oldest_torch=2.11 newest_torch=2.13 fetched_torch=2.13.0
+oldest_torch=2.11 newest_torch=2.13 fetched_torch=2.13.0 fetched_torch_npu=2.13.0
 cpu_wheels=https://download.pytorch.org/whl/cpu
 
 say() { printf 'cairn: %s\n' "$*" >&2; }
@@ -125,6 +125,30 @@ fetch_torch() {
   torch=$root/build/torch/torch
 }
 
+# --- torch_npu, for tests only: what tests/fake_cann runs ---
+
+# Sets `torch_npu` to the folder of its wheel in build/torch_npu, fetched when it is not there: the one for Python 3.11,
+# whatever Python fetches it. Its libpython comes from Debian.
+fetch_torch_npu() {
+  local into=$root/build/torch_npu.part wanted=torch_npu==$fetched_torch_npu
+  install_packages libpython3.11
+  torch_npu=$root/build/torch_npu/torch_npu
+  if [[ -e $torch_npu/lib/libtorch_npu.so && -d $root/build/torch_npu/torch_npu-$fetched_torch_npu.dist-info ]]; then
+    return
+  fi
+  python3 -m pip --version >/dev/null 2>&1 || install_packages python3-pip
+  say "fetching $wanted with pip into build/torch_npu (the only time)"
+  rm -rf "$into"
+  pip_into "$into" --no-deps --only-binary=:all: --python-version 3.11 --implementation cp --abi cp311 \
+    --platform manylinux_2_28_x86_64 "$wanted" ||
+    die "pip could not fetch $wanted; bring the network back, or unpack its wheel for cp311 and x86_64 into build/torch_npu"
+  rm -rf "$root/build/torch_npu"
+  mv "$into" "$root/build/torch_npu"
+}
+
+# Whether torch_npu can run here: its wheel is for x86_64 and for one minor version of torch.
+fits_torch_npu() { [[ $(uname -m) == x86_64 && $(version_of "$torch") == "${fetched_torch_npu%.*}".* ]]; }
+
 # --- configure and build ---
 
 # As many compilers as there are cores, and memory for them: a unit that reads libtorch's headers takes a gigabyte.
@@ -176,16 +200,23 @@ progress() {
 
 # set_up TARGET…: everything that the release build of these targets needs, and the build.
 set_up() {
-  local packages=("${build_packages[@]}") torch started
+  local packages=("${build_packages[@]}") torch torch_npu='' started
   [[ $1 == cairn ]] || packages+=("${test_packages[@]}")
   find_torch
   [[ -n $torch ]] || python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
   install_packages "${packages[@]}"
   [[ -n $torch ]] || fetch_torch
+  if [[ $1 == all || $1 == fake_cann_test ]]; then
+    if fits_torch_npu; then
+      fetch_torch_npu
+    elif [[ $1 != all ]]; then
+      die "the fake CANN needs x86_64 and torch ${fetched_torch_npu%.*}, not $(uname -m) and torch $(version_of "$torch")"
+    fi
+  fi
   mkdir -p "$root/build/release"
   started=$root/build/release/started
   printf '%s\n' "$torch" >"$started"
-  configure release -DCAIRN_TORCH="$torch"
+  configure release -DCAIRN_TORCH="$torch" ${torch_npu:+-DCAIRN_TORCH_NPU="$torch_npu"}
   build release "$@"
   # The file keeps its time, so what changed while the build ran is built again.
   [[ $1 != cairn && $1 != all ]] || mv "$started" "$root/build/release/ready"

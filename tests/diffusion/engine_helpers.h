@@ -8,6 +8,7 @@
 #include <mutex>
 #include <thread>
 
+#include "device/under_test.h"
 #include "diffusion/engine.h"
 #include "models/registry.h"
 
@@ -16,8 +17,9 @@ namespace cairn::diffusion {
 inline const Pipeline& emoji(Dtype dtype) {
   static std::map<Dtype, Pipeline> loaded;
   if (!loaded.contains(dtype))
-    loaded.emplace(dtype, or_throw(models::load_pipeline(std::string(CAIRN_SOURCE_DIR) + "/weights/cairn-emoji",
-                                                         {.dtype = dtype, .loras = {}})));
+    loaded.emplace(dtype,
+                   or_throw(models::load_pipeline(std::string(CAIRN_SOURCE_DIR) + "/weights/cairn-emoji",
+                                                  {.dtype = dtype, .device = device_under_test(), .loras = {}})));
   return loaded.at(dtype);
 }
 

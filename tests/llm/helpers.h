@@ -6,14 +6,15 @@
 #include <mutex>
 #include <random>
 
+#include "device/under_test.h"
 #include "llm/engine.h"
 #include "models/language.h"
 
 namespace cairn::llm {
 
 inline std::shared_ptr<const CausalLm> tiny() {
-  static const std::shared_ptr<const CausalLm> model =
-      or_throw(models::load_language_model(std::string(CAIRN_SOURCE_DIR) + "/weights/cairn-tiny-lm", kBF16));
+  static const std::shared_ptr<const CausalLm> model = or_throw(models::load_language_model(
+      std::string(CAIRN_SOURCE_DIR) + "/weights/cairn-tiny-lm", kBF16, device_under_test()));
   return model;
 }
 

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "llm/helpers.h"
+#include "llm/step_image.h"
 #include "models/golden.h"
 
 namespace cairn::llm {
@@ -12,8 +13,8 @@ namespace {
 using ::testing::HasSubstr;
 
 std::shared_ptr<const CausalLm> exact() {
-  static const std::shared_ptr<const CausalLm> model =
-      or_throw(models::load_language_model(std::string(CAIRN_SOURCE_DIR) + "/weights/cairn-tiny-lm", kF32));
+  static const std::shared_ptr<const CausalLm> model = or_throw(
+      models::load_language_model(std::string(CAIRN_SOURCE_DIR) + "/weights/cairn-tiny-lm", kF32, device_under_test()));
   return model;
 }
 
@@ -26,7 +27,7 @@ std::unique_ptr<Engine> exact_engine(Engine::Options o = {}) {
 Tensor plain_hidden(const CausalLm& model, const std::vector<int32_t>& prompt) {
   const Inference no_gradients;
   const auto count = static_cast<int64_t>(prompt.size());
-  const KvCache cache(model.kv_shape(), (count + 15) / 16, 16, model.dtype());
+  const KvCache cache(model.kv_shape(), (count + 15) / 16, 16, model.dtype(), model.device());
   std::vector<int32_t> table;
   for (int32_t i = 0; i < (count + 15) / 16; ++i) table.push_back(i);
   Batch b{.tokens = empty({count}, Dtype::Long),
@@ -38,7 +39,7 @@ Tensor plain_hidden(const CausalLm& model, const std::vector<int32_t>& prompt) {
     static_cast<int64_t*>(b.slots.mutable_data_ptr())[i] = i;
   }
   b.sequences.push_back({.row = 0, .rows = count, .keys = count, .blocks = table.data()});
-  return model.forward(b, cache);
+  return on_host(model.forward(model.device().is_cpu() ? b : on_device(b, model, cache), cache));
 }
 
 std::vector<Json> recorded_cases() {

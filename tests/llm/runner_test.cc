@@ -57,7 +57,7 @@ std::vector<int64_t> last_rows(const Batch& b) {
 void compare(const CausalLm& model, GraphConfig config, int64_t least_replays) {
   const Inference no_gradients;
   Steps steps(9, 160);
-  const auto cache = [&] { return KvCache(model.kv_shape(), steps.blocks(), kBlock, model.dtype()); };
+  const auto cache = [&] { return KvCache(model.kv_shape(), steps.blocks(), kBlock, model.dtype(), model.device()); };
   const KvCache own = cache(), other = cache();
   Runner graphs(model, own, config), eager(model, other, {.disable = true});
   std::mt19937 random(7);
@@ -80,14 +80,14 @@ void compare(const CausalLm& model, GraphConfig config, int64_t least_replays) {
 TEST(Runner, ReplayedStepsAreTheSameToTheBit) {
   compare(*tiny(), {}, 60);
   EXPECT_NO_FATAL_FAILURE(compare(*tiny(), {.max_bs = 3}, 10));
-  const auto wide =
-      or_throw(models::load_language_model(std::string(CAIRN_SOURCE_DIR) + "/weights/cairn-tiny-lm", kF32));
+  const auto wide = or_throw(
+      models::load_language_model(std::string(CAIRN_SOURCE_DIR) + "/weights/cairn-tiny-lm", kF32, device_under_test()));
   compare(*wide, {}, 60);
 }
 
 TEST(Runner, AModelThatCannotBeCapturedIsRunAsItIs) {
-  const auto mixtral =
-      or_throw(models::load_language_model(std::string(CAIRN_SOURCE_DIR) + "/tests/golden/lm-arch/mixtral", kF32));
+  const auto mixtral = or_throw(models::load_language_model(
+      std::string(CAIRN_SOURCE_DIR) + "/tests/golden/lm-arch/mixtral", kF32, device_under_test()));
   compare(*mixtral, {}, 0);
   const Inference no_gradients;
   Steps steps(1, 16);

@@ -2,9 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include "device/under_test.h"
 #include "diffusion/autoencoder.h"
-#include "ops/ops.h"
-#include "ops/vision.h"
+#include "ops/install.h"
 #include "tensor/safetensors.h"
 
 namespace cairn::models {
@@ -24,21 +24,21 @@ const Tensors& emoji() {
 }
 
 std::unique_ptr<Autoencoder> load(const std::string& folder, Dtype dtype) {
-  ops::install_cpu();
-  ops::install_cpu_vision();
-  const nn::Weights weights(or_throw(nn::open_checkpoint(folder, {"diffusion_pytorch_model"})), dtype);
+  ops::install_kernels();
+  const nn::Weights weights(or_throw(nn::open_checkpoint(folder, {"diffusion_pytorch_model"})), dtype,
+                            device_under_test());
   auto vae = make_autoencoder_kl(weights, or_throw(Json::read(folder + "/config.json")));
   EXPECT_THAT(weights.unread(), testing::IsEmpty());
   return vae;
 }
 
 double distance(const Tensor& a, const Tensor& b) {
-  const auto wide = [](const Tensor& t) { return t.to(c10::ScalarType::Double); };
+  const auto wide = [](const Tensor& t) { return on_host(t).to(c10::ScalarType::Double); };
   return (wide(a) - wide(b)).norm().item<double>() / wide(b).norm().item<double>();
 }
 
 double mean_square(const Tensor& a, const Tensor& b) {
-  const Tensor d = a.to(kF32) - b.to(kF32);
+  const Tensor d = on_host(a).to(kF32) - on_host(b).to(kF32);
   return (d * d).mean().item<double>();
 }
 
@@ -52,6 +52,8 @@ Tensor to_decoder(const Autoencoder& vae, const Tensor& packed, int64_t height, 
   return unpack(packed, height / 8, width / 8).to(kF32).div(vae.space().scaling_factor) + vae.space().shift_factor;
 }
 
+Tensor there(const Tensor& t) { return t.to(device_under_test()); }
+
 Tensor to_bytes(const Tensor& picture) { return ((picture * 0.5 + 0.5).clamp(0, 1) * 255).round(); }
 
 struct Precision {
@@ -62,7 +64,7 @@ struct Precision {
 
 class EmojiAutoencoder : public testing::TestWithParam<Precision> {
  protected:
-  const Tensor& golden(const std::string& name) const { return emoji().at(GetParam().name + "." + name); }
+  Tensor golden(const std::string& name) const { return there(emoji().at(GetParam().name + "." + name)); }
   std::unique_ptr<Autoencoder> vae_ = load(kEmoji, GetParam().dtype);
 };
 INSTANTIATE_TEST_SUITE_P(Dtypes, EmojiAutoencoder,
@@ -97,14 +99,14 @@ TEST(Autoencoder, DecodesAnOlderShapeWithQuantConvolutions) {
   const Tensors golden = or_throw(read_tensors(kVariants + "golden.safetensors"));
   for (const std::string folder : {"dev", "schnell"}) {
     const auto vae = load(kVariants + folder + "/vae", kF32);
-    const Tensor z = to_decoder(*vae, golden.at(folder + ".latents"), 64, 96);
+    const Tensor z = to_decoder(*vae, there(golden.at(folder + ".latents")), 64, 96);
     EXPECT_LT(distance(vae->decode(z), golden.at(folder + ".decoded")), 1e-4) << folder;
   }
 }
 
 TEST(Autoencoder, SlicesGiveTheBatch) {
   const auto vae = load(kEmoji, kF32);
-  const Tensor z = Noise(1).normal({3, 16, 5, 4}, kF32);
+  const Tensor z = there(Noise(1).normal({3, 16, 5, 4}, kF32));
   EXPECT_LT(distance(diffusion::decode(*vae, z, {.slicing = true}), vae->decode(z)), 1e-6);
   const Tensor pictures = vae->decode(z);
   EXPECT_LT(distance(diffusion::encode(*vae, pictures, {.slicing = true}), vae->encode(pictures)), 1e-6);
@@ -112,7 +114,7 @@ TEST(Autoencoder, SlicesGiveTheBatch) {
 
 TEST(Autoencoder, TilesOfASmoothPictureMeetAndKeepItsSize) {
   const auto vae = load(kEmoji, kF32);
-  const Tensor z = Noise(2).normal({1, 16, 17, 40}, kF32);
+  const Tensor z = there(Noise(2).normal({1, 16, 17, 40}, kF32));
   const Tensor picture = diffusion::tiled_decode(*vae, z);
   EXPECT_EQ(picture.sizes(), (std::vector<int64_t>{1, 3, 136, 320}));
   const Tensor moments = diffusion::encode(*vae, picture, {.tiling = true});
@@ -165,9 +167,9 @@ TEST(Autoencoder, ReadsAttentionUnderItsOldNames) {
     tensors[renamed] = matrix ? tensor.unsqueeze(2).unsqueeze(3) : tensor;
   }
   const auto vae = load(kEmoji, kF32);
-  const auto same = make_autoencoder_kl(nn::Weights(std::make_shared<Renamed>(tensors), kF32),
+  const auto same = make_autoencoder_kl(nn::Weights(std::make_shared<Renamed>(tensors), kF32, device_under_test()),
                                         or_throw(Json::read(kEmoji + "/config.json")));
-  const Tensor z = Noise(3).normal({1, 16, 4, 6}, kF32);
+  const Tensor z = there(Noise(3).normal({1, 16, 4, 6}, kF32));
   EXPECT_TRUE(same->decode(z).equal(vae->decode(z)));
   EXPECT_TRUE(same->encode(vae->decode(z)).equal(vae->encode(vae->decode(z))));
 }

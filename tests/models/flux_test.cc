@@ -23,7 +23,8 @@ const diffusion::Pipeline& pipeline(const std::string& folder, Dtype dtype,
   std::string key = folder + dtype_name(dtype);
   for (const auto& l : loras) key += l.path;
   if (!loaded.contains(key)) {
-    auto p = models::load_pipeline(source_path(folder), {.dtype = dtype, .loras = loras});
+    auto p =
+        models::load_pipeline(source_path(folder), {.dtype = dtype, .device = device_under_test(), .loras = loras});
     if (!p) throw Failure(p.error());
     loaded.emplace(key, *std::move(p));
   }
@@ -102,7 +103,7 @@ TEST_P(Emoji, SeedsDrawTheRecordedNoise) {
   for (const Json& c : *plain.as_array()) {
     const auto run = pipe_.begin(request_of(c));
     ASSERT_TRUE(run) << run.error().what;
-    EXPECT_TRUE(run->latents().equal(golden(kPlain, key(c.text("name")) + ".initial"))) << c.text("name");
+    EXPECT_TRUE(on_host(run->latents()).equal(golden(kPlain, key(c.text("name")) + ".initial"))) << c.text("name");
   }
 }
 
@@ -134,13 +135,14 @@ TEST_P(Emoji, PredictionsOfRecordedInputsAgree) {
     const auto r = request_of(c);
     const Tensor timesteps = golden(file, k + ".timesteps");
     const int64_t calls_per_step = r.negative_prompt ? 2 : 1;
-    const diffusion::Conditioning text{golden(file, k + ".text"), golden(file, k + ".pooled")};
+    const auto there = [](const Tensor& t) { return t.to(device_under_test()); };
+    const diffusion::Conditioning text{there(golden(file, k + ".text")), there(golden(file, k + ".pooled"))};
     const diffusion::LatentSize size{r.height / 8, r.width / 8};
     const auto prepared = pipe_.parts().denoiser->prepare(text, timesteps.to(GetParam()), 3.5, size);
     const auto modulation = pipe_.parts().denoiser->modulate(prepared.vectors);
     diffusion::RequestCache none;
     // The recorded inputs are the initial latents: the first positive call can be repeated on them.
-    const Tensor initial = golden(file, k + ".initial");
+    const Tensor initial = there(golden(file, k + ".initial"));
     const diffusion::StepInfo step{.index = 0, .total = timesteps.size(0) / calls_per_step};
     const Tensor got = pipe_.parts().denoiser->forward({{initial, prepared, modulation, 0, step}, none});
     EXPECT_LT(relative_error(got, golden(file, k + ".prediction.0")), tolerance_.prediction);

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "llm/step_image.h"
 #include "models/golden.h"
 #include "models/language.h"
 #include "nn/weights.h"
@@ -27,7 +28,10 @@ class Session {
  public:
   // `blocks`: a power of two.
   explicit Session(const llm::CausalLm& model, int64_t block_size = 4, int64_t blocks = 128)
-      : model_(model), size_(block_size), count_(blocks), cache_(model.kv_shape(), blocks, block_size, model.dtype()) {}
+      : model_(model),
+        size_(block_size),
+        count_(blocks),
+        cache_(model.kv_shape(), blocks, block_size, model.dtype(), model.device()) {}
 
   struct Part {
     size_t sequence;
@@ -56,7 +60,8 @@ class Session {
     batch.tokens = longs(tokens), batch.positions = longs(positions), batch.slots = longs(slots);
     if (stretched) batch.stretched.assign(tokens.size(), true);
     const Inference no_gradients;
-    return model_.logits(model_.forward(batch, cache_));
+    if (!model_.device().is_cpu()) batch = llm::on_device(batch, model_, cache_);
+    return on_host(model_.logits(model_.forward(batch, cache_)));
   }
 
  private:
@@ -88,7 +93,7 @@ class Language : public ::testing::TestWithParam<std::string> {
     const std::string folder = source_path("tests/golden/lm-arch/" + GetParam());
     auto source = or_throw(nn::open_checkpoint(folder, {"model"}));
     return or_throw(models::make_language_model(or_throw(Json::read(folder + "/" + config)),
-                                                nn::Weights(std::move(source), dtype)));
+                                                nn::Weights(std::move(source), dtype, device_under_test())));
   }
   static Tensor recorded(const std::string& name) {
     return golden("lm-arch/" + GetParam() + "/golden.safetensors", name);
@@ -186,7 +191,8 @@ class TinyLm : public ::testing::TestWithParam<Dtype> {
 
 TEST_P(TinyLm, PromptsInOneBatchGiveTheRecordedLogitsAndContinuations) {
   const bool exact = GetParam() == kF32;
-  const auto model = or_throw(models::load_language_model(source_path("weights/cairn-tiny-lm"), GetParam()));
+  const auto model =
+      or_throw(models::load_language_model(source_path("weights/cairn-tiny-lm"), GetParam(), device_under_test()));
   Session s(*model, 16, 2048);
   std::vector<Session::Part> parts;
   std::vector<std::vector<int64_t>> want;
@@ -235,7 +241,7 @@ TEST(LatentAttention, OnLatentsIsThatOnExpandedKeys) {
   for (const char* name : {"deepseek-v3", "deepseek-v2"}) {
     const std::string folder = source_path(std::string("tests/golden/lm-arch/") + name);
     const Json config = or_throw(Json::read(folder + "/config.json"));
-    const nn::Weights w(or_throw(nn::open_checkpoint(folder, {"model"})), kF32);
+    const nn::Weights w(or_throw(nn::open_checkpoint(folder, {"model"})), kF32, device_under_test());
     const auto ids = ids_of(golden(std::string("lm-arch/") + name + "/golden.safetensors", "row0.ids"));
     const auto absorbed = models::make_deepseek(w, config, models::Mla::kAbsorbed),
                plain = models::make_deepseek(w, config, models::Mla::kPlain);

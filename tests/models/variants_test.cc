@@ -17,7 +17,8 @@ constexpr const char* kFile = "flux-variants/golden.safetensors";
 const std::string kFolder = "tests/golden/flux-variants/";
 
 diffusion::Pipeline load(const std::string& name, const std::vector<models::Lora>& loras = {}) {
-  auto p = models::load_pipeline(source_path(kFolder + name), {.dtype = kF32, .loras = loras});
+  auto p = models::load_pipeline(source_path(kFolder + name),
+                                 {.dtype = kF32, .device = device_under_test(), .loras = loras});
   if (!p) throw Failure(p.error());
   return *std::move(p);
 }
@@ -73,8 +74,8 @@ TEST(FluxVariants, DecodedPicturesAreTheRecordedOnes) {
     const auto pipe = load(name);
     const auto& parts = pipe.parts();
     const auto& space = parts.autoencoder->space();
-    const Tensor latents =
-        parts.denoiser->unpack(golden(kFile, std::string(name) + ".latents"), {64 / space.scale, 96 / space.scale});
+    const Tensor latents = parts.denoiser->unpack(golden(kFile, std::string(name) + ".latents").to(device_under_test()),
+                                                  {64 / space.scale, 96 / space.scale});
     const Tensor got = parts.autoencoder->decode(latents * (1 / space.scaling_factor) + space.shift_factor);
     EXPECT_LT(relative_error(got, golden(kFile, std::string(name) + ".decoded")), 5e-4) << name;
   }

@@ -13,7 +13,8 @@ using testing::HasSubstr;
 class Gallery : public testing::Test {
  protected:
   Gallery() {
-    auto pipeline = value(models::load_pipeline(CAIRN_SOURCE_DIR "/weights/cairn-emoji", {}));
+    auto pipeline = value(
+        models::load_pipeline(CAIRN_SOURCE_DIR "/weights/cairn-emoji", {.device = device_under_test(), .loras = {}}));
     auto started = value(PictureModel::start(std::move(pipeline), "emoji", {}, app_.metrics()));
     model_ = started.get();
     app_.add(std::move(started));

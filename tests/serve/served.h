@@ -2,6 +2,7 @@
 #pragma once
 #include <optional>
 
+#include "device/under_test.h"
 #include "models/language.h"
 #include "serve/app.h"
 #include "serve/client.h"
@@ -18,7 +19,7 @@ class Served {
     llm::Engine::Options engine;
     engine.scheduler = scheduler;
     engine.blocks = 4096;
-    auto model = value(models::load_language_model(kTinyLm, dtype));
+    auto model = value(models::load_language_model(kTinyLm, dtype, device_under_test()));
     auto started = value(LanguageModel::start(std::move(model), options, engine, app.metrics()));
     language = started.get();
     app.add(std::move(started));

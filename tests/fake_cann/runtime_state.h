@@ -59,7 +59,7 @@ struct Group;
 struct Stream {
   const int32_t id, device;
   const bool is_default;
-  Graph* capture = nullptr;
+  std::atomic<Graph*> capture{nullptr};
   Group* recording = nullptr;  // between TaskGrpBegin and TaskGrpEnd
   Group* updating = nullptr;   // between TaskUpdateBegin and TaskUpdateEnd
   size_t next_update = 0;
@@ -92,11 +92,12 @@ Stream* as_stream(aclrtStream handle);                       // null: the defaul
 aclError push(Stream* stream, const char* name, Task task);  // like enqueue(), but never part of a task group
 aclError take_streams(int32_t device, int64_t count);        // against the limit of the device
 void give_streams(int32_t device, int64_t count);
-int64_t live_streams();  // of the current device, with those that graphs hold
+int64_t live_streams();   // of the current device, with those that graphs hold
+aclError device_error();  // of the current device: a kernel that has failed takes its whole device with it
 void forget_errors();
 
-// Waits for what another stream or the host will do. Throws a Violation when nothing can do it any more: nothing has
-// been running for hang_ms.
+// Waits for what another stream or the host will do. Throws a Violation when that never comes: after hang_ms, when
+// nothing runs that could bring it, or at the latest after five times that.
 template <class Ready>
 void await(std::condition_variable& changed, std::unique_lock<std::mutex>& lock, const char* what, Ready ready) {
   if (ready()) return;
@@ -109,7 +110,8 @@ void await(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
   while (!ready()) {
     const auto limit = std::chrono::milliseconds(settings().hang_ms);
     changed.wait_for(lock, std::min<Clock::duration>(limit, std::chrono::milliseconds(100)));
-    if (!ready() && Clock::now() - begin > limit && running_tasks == 0)
+    const auto waited = Clock::now() - begin;
+    if (!ready() && ((waited > limit && running_tasks == 0) || waited > 5 * limit))
       throw Violation("a stream waits for what never comes", ACL_ERROR_RT_WAIT_TIMEOUT, what);
   }
 }

@@ -69,7 +69,6 @@ void Stream::set_error(aclError code, const std::string& what) {
   if (error) return;  // the first one is the cause
   error_text_ = what;
   error = code;
-  streams().device_error[static_cast<size_t>(device)] = code;
 }
 std::string Stream::error_text() {
   std::lock_guard lock(mutex_);
@@ -85,6 +84,7 @@ void Stream::run(const Task& task) {
     broken(e.rule, e.code, "%s", e.what());
     if (settings().strict) set_error(e.code, std::string("rule: ") + e.rule + ": " + e.what());
   } catch (const std::exception& e) {
+    streams().device_error[static_cast<size_t>(device)] = ACL_ERROR_RT_AICORE_EXCEPTION;
     set_error(ACL_ERROR_RT_AICORE_EXCEPTION, std::string("kernel failed: ") + e.what());
   }
   --running_tasks;
@@ -161,6 +161,10 @@ int64_t live_streams() {
   std::lock_guard lock(streams().mutex);
   return streams().taken[static_cast<size_t>(current_device())] - 2;
 }
+aclError device_error() {
+  const aclError error = streams().device_error[static_cast<size_t>(current_device())];
+  return error ? fail(error, "a kernel has failed on this device") : ACL_SUCCESS;
+}
 void forget_errors() {
   std::lock_guard lock(streams().mutex);
   for (const auto& [handle, stream] : streams().made) stream->error = ACL_SUCCESS;
@@ -212,14 +216,14 @@ aclError enqueue(aclrtStream handle, const char* name, Task task) {
 namespace {
 aclError synchronized(Stream* s, int64_t timeout_ms) {
   if (auto error = refuse()) return error;
-  if (s->capture) {  // CANN: a stream in the capture state cannot be synchronised
-    s->capture->invalid = true;
+  if (Graph* graph = s->capture) {  // CANN: a stream in the capture state cannot be synchronised
+    graph->invalid = true;
     return broken("a capture is not synchronised", ACL_ERROR_RT_STREAM_CAPTURED, "synchronize of a capturing stream");
   }
   if (!s->wait(timeout_ms))
     return fail(ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, "stream %d has not finished after %lld ms", s->id,
                 static_cast<long long>(timeout_ms));
-  return s->error ? fail(s->error, "%s", s->error_text().c_str()) : ACL_SUCCESS;
+  return s->error ? fail(s->error, "%s", s->error_text().c_str()) : device_error();
 }
 }  // namespace
 }  // namespace fake
@@ -248,9 +252,10 @@ aclError aclrtDestroyStream(aclrtStream s) {
     streams().made.erase(it);
     streams().taken[static_cast<size_t>(stream->device)]--;
   }
-  if (stream->capture) {
-    std::erase(stream->capture->members, stream.get());
-    stream->capture->invalid = true;
+  if (Graph* graph = stream->capture) {
+    std::erase(graph->members, stream.get());
+    graph->invalid = true;
+    give_streams(stream->device, 1);
   }
   return ACL_SUCCESS;
 }

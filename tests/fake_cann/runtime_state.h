@@ -70,8 +70,8 @@ struct Stream {
 
   Stream(int32_t on_device, bool as_default);
   ~Stream();  // waits for its tasks
-  void push(Task task);
-  void run(const Task& task);
+  // A kernel is skipped when the stream has failed and stops then; the rest (events, host functions) is always run.
+  void push(Task task, bool kernel = false);
   void set_error(aclError code, const std::string& what);
   std::string error_text();
   bool done();
@@ -79,18 +79,24 @@ struct Stream {
   void drop();                    // forgets what has not begun
 
  private:
+  struct Queued {
+    Task task;
+    bool kernel;
+  };
   void loop();
+  void run(const Queued& queued);
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
-  std::deque<Task> queue_;
+  std::deque<Queued> queue_;
   bool busy_ = false;
   std::atomic<bool> stop_{false};
   std::string error_text_;
   std::thread worker_;  // started by the first task: torch_npu makes 32 streams at a time and uses few
 };
-Stream* as_stream(aclrtStream handle);                       // null: the default stream of the current device
-aclError push(Stream* stream, const char* name, Task task);  // like enqueue(), but never part of a task group
-aclError take_streams(int32_t device, int64_t count);        // against the limit of the device
+Stream* as_stream(aclrtStream handle);  // null: the default stream of the current device
+// Like enqueue(), but never part of a task group.
+aclError push(Stream* stream, const char* name, Task task, bool kernel = false);
+aclError take_streams(int32_t device, int64_t count);  // against the limit of the device
 void give_streams(int32_t device, int64_t count);
 int64_t live_streams();   // of the current device, with those that graphs hold
 aclError device_error();  // of the current device: a kernel that has failed takes its whole device with it

@@ -74,12 +74,13 @@ std::string Stream::error_text() {
   std::lock_guard lock(mutex_);
   return error_text_;
 }
-void Stream::run(const Task& task) {
+void Stream::run(const Queued& queued) {
+  if (queued.kernel && stop_on_failure && error) return;
   delay();
   while (settings().hang_stream && !stop_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   ++running_tasks;
   try {
-    task();
+    queued.task();
   } catch (const Violation& e) {
     broken(e.rule, e.code, "%s", e.what());
     if (settings().strict) set_error(e.code, std::string("rule: ") + e.rule + ": " + e.what());
@@ -94,23 +95,23 @@ void Stream::loop() {
   for (;;) {
     wake_.wait(lock, [&] { return stop_ || !queue_.empty(); });
     if (queue_.empty()) return;
-    Task task = std::move(queue_.front());
+    Queued queued = std::move(queue_.front());
     queue_.pop_front();
     busy_ = true;
     lock.unlock();
-    run(task);
-    task = nullptr;  // what it holds goes before the stream is called idle
+    run(queued);
+    queued.task = nullptr;  // what it holds goes before the stream is called idle
     lock.lock();
     busy_ = false;
     if (queue_.empty()) idle_.notify_all();
   }
 }
-void Stream::push(Task task) {
-  if (settings().sync) return run(task);
+void Stream::push(Task task, bool kernel) {
+  if (settings().sync) return run({std::move(task), kernel});
   {
     std::lock_guard lock(mutex_);
     if (!worker_.joinable()) worker_ = std::thread([this] { loop(); });
-    queue_.push_back(std::move(task));
+    queue_.push_back({std::move(task), kernel});
   }
   wake_.notify_one();
 }
@@ -171,11 +172,11 @@ void forget_errors() {
   for (auto& error : streams().device_error) error = ACL_SUCCESS;
 }
 
-aclError push(Stream* s, const char* name, Task task) {
+aclError push(Stream* s, const char* name, Task task, bool kernel) {
   if (s->is_default && capturing())  // CANN, "Building a Model Running Instance Based on the Capture Mode"
     return broken("the default stream rests during a capture", ACL_ERROR_RT_STREAM_CAPTURE_IMPLICIT, "%s", name);
   if (s->capture) return add_node(s, name, std::move(task), nullptr);
-  return s->push(std::move(task)), ACL_SUCCESS;
+  return s->push(std::move(task), kernel), ACL_SUCCESS;
 }
 
 aclError enqueue(aclrtStream handle, const char* name, Task task) {
@@ -199,18 +200,13 @@ aclError enqueue(aclrtStream handle, const char* name, Task task) {
   if (s->capture) return add_node(s, name, std::move(task), s->recording);
   // aclrtSetStreamFailureMode: after a failure a stream that stops takes no more tasks and runs none. torch_npu makes
   // all its streams so (AclInterface.cpp).
-  if (s->stop_on_failure) {
-    if (s->error) return fail(s->error, "%s", s->error_text().c_str());
-    task = [s, task = std::move(task)] {
-      if (!s->error) task();
-    };
-  }
+  if (s->stop_on_failure && s->error) return fail(s->error, "%s", s->error_text().c_str());
   if (settings().throw_armed)
     task = [name = std::string(name), task = std::move(task)] {
       inject(name);
       task();
     };
-  return push(s, name, std::move(task));
+  return push(s, name, std::move(task), /*kernel=*/true);
 }
 
 namespace {

@@ -3,6 +3,7 @@
 
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "operator.h"
@@ -45,10 +46,24 @@ at::ScalarType scalar_type(aclDataType type) {
   }
 }
 
+namespace {
+// A kernel reads only memory of its own device; torch_npu does not look at every argument.
+void check_memory(const void* data) {
+  aclrtPtrAttributes attributes;
+  int32_t device = 0;
+  TORCH_CHECK(aclrtPointerGetAttributes(data, &attributes) == ACL_SUCCESS && aclrtGetDevice(&device) == ACL_SUCCESS);
+  TORCH_CHECK(attributes.location.type == ACL_MEM_LOCATION_TYPE_DEVICE, "fake CANN: an operator was given host memory");
+  TORCH_CHECK(int32_t(attributes.location.id) == device, "fake CANN: an operator on device ", device,
+              " was given memory of device ", attributes.location.id);
+}
+}  // namespace
+
 at::Tensor view(const aclTensor* tensor) {
   if (!tensor) return {};
   const auto type = scalar_type(tensor->type);
   auto* data = static_cast<char*>(tensor->storage) + tensor->offset * int64_t(c10::elementSize(type));
+  const bool empty = std::find(tensor->sizes.begin(), tensor->sizes.end(), 0) != tensor->sizes.end();
+  if (!empty) check_memory(data);
   return at::from_blob(data, tensor->sizes, tensor->strides, at::TensorOptions(type));
 }
 

@@ -45,7 +45,11 @@ TEST_F(Faults, AnOperatorFailsOnItsStream) {
   at::accelerator::synchronizeDevice(0);
   (void)x.add(1);  // only the synchronisation tells
   EXPECT_ANY_THROW(at::accelerator::synchronizeDevice(0));
-  EXPECT_ANY_THROW(x.cpu());  // and every later one
+  EXPECT_ANY_THROW(x.cpu());  // and every later one,
+  aclrtStream other = nullptr;
+  ASSERT_EQ(aclrtCreateStream(&other), ACL_SUCCESS);
+  EXPECT_EQ(aclrtSynchronizeStream(other), ACL_ERROR_RT_AICORE_EXCEPTION);  // on every stream of the device
+  EXPECT_EQ(aclrtDestroyStream(other), ACL_SUCCESS);
 }
 TEST_F(Faults, AHeldStreamTimesOut) {
   const auto stream = c10_npu::getCurrentNPUStream();

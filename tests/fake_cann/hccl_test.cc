@@ -111,6 +111,18 @@ TEST(Hccl, IsCapturedInAGraph) {
     EXPECT_TRUE(y.cpu().eq(12).all().item<bool>());
   });
 }
+TEST(Hccl, ARankThatNeverComesIsAHangThatIsReported) {
+  two_ranks([](const Rank& r) {
+    if (r.rank == 1) return;
+    set("hang_ms", "100");
+    const auto x = r.numbers(8).to(r.device), sum = r.make({8});
+    HcclAllReduce(x.data_ptr(), sum.data_ptr(), 8, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_SUM, r.comm, r.stream());
+    EXPECT_EQ(aclrtSynchronizeStream(r.stream()), ACL_ERROR_RT_WAIT_TIMEOUT);
+  });
+  set("hang_ms", "20000");
+  set("clear", "");
+  aclrtGetLastError(ACL_RT_THREAD_LEVEL);
+}
 TEST(Hccl, DifferentCallsAreReported) {
   const auto rules = get("rules");
   two_ranks([](const Rank& r) {

@@ -56,6 +56,11 @@ std::vector<int64_t> ints(const aclIntArray* array);
 // Puts `result` where the caller wants it: writes through strides and converts to the type of `out`.
 void store(const at::Tensor& out, const at::Tensor& result);
 
+// NZ holds matrices, alone or in a batch, whose rows are a multiple of 16 and whose columns are one of 32 bytes: the
+// documentation of npu_format_cast and of the operators with NZ weights (fp16, bf16 and int8; fp32 is not taken).
+int64_t nz_lane(aclDataType type);
+std::string nz_limits(const aclTensor* tensor);
+
 // Refuses a call whose real operator documents that it cannot do it. `function` is __func__ of the first symbol.
 int refuse(const char* function, const std::string& why);
 

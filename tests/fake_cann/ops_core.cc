@@ -1,11 +1,12 @@
 // Descriptors, and what every operator uses.
 #include <ATen/ops/from_blob.h>
 
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
 #include <cstring>
 
 #include "operator.h"
-
-#include <c10/core/InferenceMode.h>
 
 namespace fake {
 
@@ -45,10 +46,24 @@ at::ScalarType scalar_type(aclDataType type) {
   }
 }
 
+namespace {
+// A kernel reads only memory of its own device; torch_npu does not look at every argument.
+void check_memory(const void* data) {
+  aclrtPtrAttributes attributes;
+  int32_t device = 0;
+  TORCH_CHECK(aclrtPointerGetAttributes(data, &attributes) == ACL_SUCCESS && aclrtGetDevice(&device) == ACL_SUCCESS);
+  TORCH_CHECK(attributes.location.type == ACL_MEM_LOCATION_TYPE_DEVICE, "fake CANN: an operator was given host memory");
+  TORCH_CHECK(int32_t(attributes.location.id) == device, "fake CANN: an operator on device ", device,
+              " was given memory of device ", attributes.location.id);
+}
+}  // namespace
+
 at::Tensor view(const aclTensor* tensor) {
   if (!tensor) return {};
   const auto type = scalar_type(tensor->type);
   auto* data = static_cast<char*>(tensor->storage) + tensor->offset * int64_t(c10::elementSize(type));
+  const bool empty = std::find(tensor->sizes.begin(), tensor->sizes.end(), 0) != tensor->sizes.end();
+  if (!empty) check_memory(data);
   return at::from_blob(data, tensor->sizes, tensor->strides, at::TensorOptions(type));
 }
 
@@ -63,6 +78,22 @@ std::vector<at::Tensor> views(const aclTensorList* list) {
 std::vector<int64_t> ints(const aclIntArray* array) { return array ? array->value : std::vector<int64_t>{}; }
 
 void store(const at::Tensor& out, const at::Tensor& result) { out.copy_(result); }
+
+int64_t nz_lane(aclDataType type) { return 32 / int64_t(c10::elementSize(scalar_type(type))); }
+
+std::string nz_limits(const aclTensor* tensor) {
+  const auto& sizes = tensor->sizes;
+  if (tensor->type != ACL_FLOAT16 && tensor->type != ACL_BF16 && tensor->type != ACL_INT8)
+    return "NZ: fp16, bf16, int8";
+  if (sizes.size() != 2 && sizes.size() != 3) return "NZ takes 2 or 3 dimensions";
+  // A transposed view of a weight is as good as the weight.
+  const int64_t rows = sizes[sizes.size() - 2], columns = sizes.back(), lane = nz_lane(tensor->type);
+  const bool turned = tensor->strides[sizes.size() - 2] == 1 && columns > 1;
+  if ((turned ? columns : rows) % 16 != 0 || (turned ? rows : columns) % lane != 0) {
+    return "NZ takes rows that are a multiple of 16 and columns of 32 bytes";
+  }
+  return "";
+}
 
 int refuse(const char* function, const std::string& why) {
   std::string name = function;

@@ -32,9 +32,16 @@ PRODUCT(Mm, self->sizes.size() == 2 && other->sizes.size() == 2, "two matrices")
 PRODUCT(Mv, self->sizes.size() == 2 && other->sizes.size() == 1, "a matrix and a vector")
 PRODUCT(BatchMatMul, self->sizes.size() == 3 && other->sizes.size() == 3, "two batches of matrices")
 PRODUCT(Matmul, !self->sizes.empty() && !other->sizes.empty(), "scalars have no product")
-// The names with a second factor in the NZ layout; the layout itself is a label here.
-PRODUCT(MatmulWeightNz, other->format == ACL_FORMAT_FRACTAL_NZ, "the second factor is not NZ")
-PRODUCT(BatchMatMulWeightNz, other->format == ACL_FORMAT_FRACTAL_NZ, "the second factor is not NZ")
+// With a second factor in the NZ layout, which is a label here.
+#define NZ_PRODUCT(op)                                                               \
+  ACLNN(op, const aclTensor* self, const aclTensor* other, aclTensor* out, int8_t) { \
+    REQUIRE_NONE(product_limits(self, other));                                       \
+    REQUIRE(other->format == ACL_FORMAT_FRACTAL_NZ, "the second factor is not NZ");  \
+    REQUIRE_NONE(fake::nz_limits(other));                                            \
+    return product(workspace, executor, self, other, out);                           \
+  }
+NZ_PRODUCT(MatmulWeightNz)
+NZ_PRODUCT(BatchMatMulWeightNz)
 
 ACLNN(Dot, const aclTensor* self, const aclTensor* other, aclTensor* out) {
   REQUIRE_NONE(product_limits(self, other));

@@ -260,5 +260,6 @@ ACLNN(QuantMatmulV5, QUANT_MATMUL) {
 }
 ACLNN(QuantMatmulWeightNz, QUANT_MATMUL) {
   REQUIRE(x2->format == ACL_FORMAT_FRACTAL_NZ, "x2 is not NZ");
+  REQUIRE_NONE(fake::nz_limits(x2));
   return quant_matmul(__func__, workspace, executor, x1, x2, token, scale, offset, bias, t1 || t2, groups, out);
 }

@@ -95,8 +95,8 @@ aclError aclrtRecordEvent(aclrtEvent e, aclrtStream s) {
   if (auto error = refuse()) return error;
   auto event = as_event(e)->shared_from_this();
   auto* stream = as_stream(s);
-  if (stream->capture && !event->external()) {
-    event->capture = stream->capture->id;
+  if (Graph* graph = stream->capture; graph && !event->external()) {
+    event->capture = graph->id;
     event->stream = stream;
     event->position = stream->captured;
     return ACL_SUCCESS;

@@ -99,10 +99,11 @@ aclError forbidden_in_capture(const char* call, aclError code) {
   return forbidden ? broken("a capture is not synchronised", code, "%s during a capture", call) : ACL_SUCCESS;
 }
 aclError add_node(Stream* stream, const char* name, Task task, Group* group) {
-  if (stream->capture->invalid)
+  Graph* graph = stream->capture;
+  if (graph->invalid)
     return fail(ACL_ERROR_RT_STREAM_CAPTURE_INVALIDATED, "%s in a capture that is invalid already", name);
   auto node = std::make_shared<Node>(name, std::move(task));
-  stream->capture->nodes.push_back(node);
+  graph->nodes.push_back(node);
   ++stream->captured;
   if (group) group->nodes.push_back(std::move(node));
   return ACL_SUCCESS;
@@ -131,7 +132,7 @@ aclError aclmdlRICaptureBegin(aclrtStream s, aclmdlRICaptureMode mode) {
   return ACL_SUCCESS;
 }
 aclError aclmdlRICaptureGetInfo(aclrtStream s, aclmdlRICaptureStatus* status, aclmdlRI* model) {
-  auto* graph = as_stream(s)->capture;
+  Graph* graph = as_stream(s)->capture;
   *status = !graph           ? ACL_MODEL_RI_CAPTURE_STATUS_NONE
             : graph->invalid ? ACL_MODEL_RI_CAPTURE_STATUS_INVALIDATED
                              : ACL_MODEL_RI_CAPTURE_STATUS_ACTIVE;
@@ -144,7 +145,7 @@ aclError aclmdlRICaptureThreadExchangeMode(aclmdlRICaptureMode* mode) {
 }
 aclError aclmdlRICaptureEnd(aclrtStream s, aclmdlRI* model) {
   *model = nullptr;
-  auto* graph = as_stream(s)->capture;
+  Graph* graph = as_stream(s)->capture;
   if (!graph) return fail(ACL_ERROR_RT_STREAM_NOT_CAPTURED, "the stream is not capturing");
   if (graph->origin != s) return fail(ACL_ERROR_RT_STREAM_CAPTURE_UNMATCHED, "the capture began on another stream");
   // CANN, aclmdlRICaptureEnd: unless RELAXED, by the thread that began it.
@@ -182,10 +183,11 @@ aclError aclmdlRIDebugJsonPrint(aclmdlRI model, const char*, uint32_t) {
 
 aclError aclmdlRICaptureTaskGrpBegin(aclrtStream s) {
   auto* stream = as_stream(s);
-  if (!stream->capture) return fail(ACL_ERROR_RT_STREAM_NOT_CAPTURED, "a task group outside a capture");
+  Graph* graph = stream->capture;
+  if (!graph) return fail(ACL_ERROR_RT_STREAM_NOT_CAPTURED, "a task group outside a capture");
   if (stream->recording) return fail(ACL_ERROR_STREAM_TASK_GROUP_STATUS, "a task group inside a task group");
-  stream->capture->groups.push_back(std::make_shared<Group>());
-  stream->recording = stream->capture->groups.back().get();
+  graph->groups.push_back(std::make_shared<Group>());
+  stream->recording = graph->groups.back().get();
   return ACL_SUCCESS;
 }
 aclError aclmdlRICaptureTaskGrpEnd(aclrtStream s, aclrtTaskGrp* handle) {

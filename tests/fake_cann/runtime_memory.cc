@@ -169,6 +169,7 @@ aclError aclrtPointerGetAttributes(const void* p, aclrtPtrAttributes* attributes
 aclError aclrtMemcpy(void* dst, size_t room, const void* src, size_t n, aclrtMemcpyKind kind) {
   if (auto error = refuse()) return error;
   if (auto error = forbidden_in_capture("aclrtMemcpy")) return error;
+  if (auto error = device_error()) return error;
   if (n == 0) return ACL_SUCCESS;
   if (auto error = check_copy(dst, room, src, n, kind)) return error;
   return std::memmove(dst, src, n), ACL_SUCCESS;

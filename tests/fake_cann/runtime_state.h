@@ -59,7 +59,7 @@ struct Group;
 struct Stream {
   const int32_t id, device;
   const bool is_default;
-  Graph* capture = nullptr;
+  std::atomic<Graph*> capture{nullptr};
   Group* recording = nullptr;  // between TaskGrpBegin and TaskGrpEnd
   Group* updating = nullptr;   // between TaskUpdateBegin and TaskUpdateEnd
   size_t next_update = 0;
@@ -70,8 +70,8 @@ struct Stream {
 
   Stream(int32_t on_device, bool as_default);
   ~Stream();  // waits for its tasks
-  void push(Task task);
-  void run(const Task& task);
+  // A kernel is skipped when the stream has failed and stops then; the rest (events, host functions) is always run.
+  void push(Task task, bool kernel = false);
   void set_error(aclError code, const std::string& what);
   std::string error_text();
   bool done();
@@ -79,24 +79,31 @@ struct Stream {
   void drop();                    // forgets what has not begun
 
  private:
+  struct Queued {
+    Task task;
+    bool kernel;
+  };
   void loop();
+  void run(const Queued& queued);
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
-  std::deque<Task> queue_;
+  std::deque<Queued> queue_;
   bool busy_ = false;
   std::atomic<bool> stop_{false};
   std::string error_text_;
   std::thread worker_;  // started by the first task: torch_npu makes 32 streams at a time and uses few
 };
-Stream* as_stream(aclrtStream handle);                       // null: the default stream of the current device
-aclError push(Stream* stream, const char* name, Task task);  // like enqueue(), but never part of a task group
-aclError take_streams(int32_t device, int64_t count);        // against the limit of the device
+Stream* as_stream(aclrtStream handle);  // null: the default stream of the current device
+// Like enqueue(), but never part of a task group.
+aclError push(Stream* stream, const char* name, Task task, bool kernel = false);
+aclError take_streams(int32_t device, int64_t count);  // against the limit of the device
 void give_streams(int32_t device, int64_t count);
-int64_t live_streams();  // of the current device, with those that graphs hold
+int64_t live_streams();   // of the current device, with those that graphs hold
+aclError device_error();  // of the current device: a kernel that has failed takes its whole device with it
 void forget_errors();
 
-// Waits for what another stream or the host will do. Throws a Violation when nothing can do it any more: nothing has
-// been running for hang_ms.
+// Waits for what another stream or the host will do. Throws a Violation when that never comes: after hang_ms, when
+// nothing runs that could bring it, or at the latest after five times that.
 template <class Ready>
 void await(std::condition_variable& changed, std::unique_lock<std::mutex>& lock, const char* what, Ready ready) {
   if (ready()) return;
@@ -109,7 +116,8 @@ void await(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
   while (!ready()) {
     const auto limit = std::chrono::milliseconds(settings().hang_ms);
     changed.wait_for(lock, std::min<Clock::duration>(limit, std::chrono::milliseconds(100)));
-    if (!ready() && Clock::now() - begin > limit && running_tasks == 0)
+    const auto waited = Clock::now() - begin;
+    if (!ready() && ((waited > limit && running_tasks == 0) || waited > 5 * limit))
       throw Violation("a stream waits for what never comes", ACL_ERROR_RT_WAIT_TIMEOUT, what);
   }
 }

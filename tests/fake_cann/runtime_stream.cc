@@ -69,22 +69,23 @@ void Stream::set_error(aclError code, const std::string& what) {
   if (error) return;  // the first one is the cause
   error_text_ = what;
   error = code;
-  streams().device_error[static_cast<size_t>(device)] = code;
 }
 std::string Stream::error_text() {
   std::lock_guard lock(mutex_);
   return error_text_;
 }
-void Stream::run(const Task& task) {
+void Stream::run(const Queued& queued) {
+  if (queued.kernel && stop_on_failure && error) return;
   delay();
   while (settings().hang_stream && !stop_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   ++running_tasks;
   try {
-    task();
+    queued.task();
   } catch (const Violation& e) {
     broken(e.rule, e.code, "%s", e.what());
     if (settings().strict) set_error(e.code, std::string("rule: ") + e.rule + ": " + e.what());
   } catch (const std::exception& e) {
+    streams().device_error[static_cast<size_t>(device)] = ACL_ERROR_RT_AICORE_EXCEPTION;
     set_error(ACL_ERROR_RT_AICORE_EXCEPTION, std::string("kernel failed: ") + e.what());
   }
   --running_tasks;
@@ -94,23 +95,23 @@ void Stream::loop() {
   for (;;) {
     wake_.wait(lock, [&] { return stop_ || !queue_.empty(); });
     if (queue_.empty()) return;
-    Task task = std::move(queue_.front());
+    Queued queued = std::move(queue_.front());
     queue_.pop_front();
     busy_ = true;
     lock.unlock();
-    run(task);
-    task = nullptr;  // what it holds goes before the stream is called idle
+    run(queued);
+    queued.task = nullptr;  // what it holds goes before the stream is called idle
     lock.lock();
     busy_ = false;
     if (queue_.empty()) idle_.notify_all();
   }
 }
-void Stream::push(Task task) {
-  if (settings().sync) return run(task);
+void Stream::push(Task task, bool kernel) {
+  if (settings().sync) return run({std::move(task), kernel});
   {
     std::lock_guard lock(mutex_);
     if (!worker_.joinable()) worker_ = std::thread([this] { loop(); });
-    queue_.push_back(std::move(task));
+    queue_.push_back({std::move(task), kernel});
   }
   wake_.notify_one();
 }
@@ -161,17 +162,21 @@ int64_t live_streams() {
   std::lock_guard lock(streams().mutex);
   return streams().taken[static_cast<size_t>(current_device())] - 2;
 }
+aclError device_error() {
+  const aclError error = streams().device_error[static_cast<size_t>(current_device())];
+  return error ? fail(error, "a kernel has failed on this device") : ACL_SUCCESS;
+}
 void forget_errors() {
   std::lock_guard lock(streams().mutex);
   for (const auto& [handle, stream] : streams().made) stream->error = ACL_SUCCESS;
   for (auto& error : streams().device_error) error = ACL_SUCCESS;
 }
 
-aclError push(Stream* s, const char* name, Task task) {
+aclError push(Stream* s, const char* name, Task task, bool kernel) {
   if (s->is_default && capturing())  // CANN, "Building a Model Running Instance Based on the Capture Mode"
     return broken("the default stream rests during a capture", ACL_ERROR_RT_STREAM_CAPTURE_IMPLICIT, "%s", name);
   if (s->capture) return add_node(s, name, std::move(task), nullptr);
-  return s->push(std::move(task)), ACL_SUCCESS;
+  return s->push(std::move(task), kernel), ACL_SUCCESS;
 }
 
 aclError enqueue(aclrtStream handle, const char* name, Task task) {
@@ -195,31 +200,26 @@ aclError enqueue(aclrtStream handle, const char* name, Task task) {
   if (s->capture) return add_node(s, name, std::move(task), s->recording);
   // aclrtSetStreamFailureMode: after a failure a stream that stops takes no more tasks and runs none. torch_npu makes
   // all its streams so (AclInterface.cpp).
-  if (s->stop_on_failure) {
-    if (s->error) return fail(s->error, "%s", s->error_text().c_str());
-    task = [s, task = std::move(task)] {
-      if (!s->error) task();
-    };
-  }
+  if (s->stop_on_failure && s->error) return fail(s->error, "%s", s->error_text().c_str());
   if (settings().throw_armed)
     task = [name = std::string(name), task = std::move(task)] {
       inject(name);
       task();
     };
-  return push(s, name, std::move(task));
+  return push(s, name, std::move(task), /*kernel=*/true);
 }
 
 namespace {
 aclError synchronized(Stream* s, int64_t timeout_ms) {
   if (auto error = refuse()) return error;
-  if (s->capture) {  // CANN: a stream in the capture state cannot be synchronised
-    s->capture->invalid = true;
+  if (Graph* graph = s->capture) {  // CANN: a stream in the capture state cannot be synchronised
+    graph->invalid = true;
     return broken("a capture is not synchronised", ACL_ERROR_RT_STREAM_CAPTURED, "synchronize of a capturing stream");
   }
   if (!s->wait(timeout_ms))
     return fail(ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, "stream %d has not finished after %lld ms", s->id,
                 static_cast<long long>(timeout_ms));
-  return s->error ? fail(s->error, "%s", s->error_text().c_str()) : ACL_SUCCESS;
+  return s->error ? fail(s->error, "%s", s->error_text().c_str()) : device_error();
 }
 }  // namespace
 }  // namespace fake
@@ -248,9 +248,10 @@ aclError aclrtDestroyStream(aclrtStream s) {
     streams().made.erase(it);
     streams().taken[static_cast<size_t>(stream->device)]--;
   }
-  if (stream->capture) {
-    std::erase(stream->capture->members, stream.get());
-    stream->capture->invalid = true;
+  if (Graph* graph = stream->capture) {
+    std::erase(graph->members, stream.get());
+    graph->invalid = true;
+    give_streams(stream->device, 1);
   }
   return ACL_SUCCESS;
 }

@@ -9,6 +9,7 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <acl/acl.h>
 
 #include "operators_test.h"
 
@@ -288,6 +289,21 @@ TEST(ExpertOperators, GroupedProducts) {
                at::silu(want), "silu", 2e-2);
   const auto list = at::tensor({0, 4, 2, 6, 1, 0}, at::kLong).view({3, 2});
   expect_close(grouped({x.to(kNpu)}, {weight.to(kNpu)}, with(single(list, 2), scales))[0], want, "pairs", 2e-2);
+}
+
+// A program without torch_npu's Python package cannot allow internal formats: casts to NZ give the plain layout. Before
+// CANN 9.1 they go to a graph operator.
+TEST(ExpertOperators, NzCastsGiveThePlainLayout) {
+  char version[128] = {}, package[] = "runtime";
+  ASSERT_EQ(aclsysGetVersionStr(package, version), ACL_SUCCESS);
+  if (std::string(version) < "9.1") GTEST_SKIP() << "CANN " << version;
+  const auto weight = random({48, 32}, at::kHalf);
+  const auto cast =
+      call("npu::npu_format_cast", {{"input", weight.to(kNpu)}, {"acl_format", ACL_FORMAT_FRACTAL_NZ}})[0];
+  torch::jit::Stack stack{cast};
+  c10::Dispatcher::singleton().findSchemaOrThrow("npu::get_npu_format", "").callBoxed(stack);
+  EXPECT_EQ(stack[0].toInt(), int64_t(ACL_FORMAT_ND));
+  expect_close(cast, weight, "cast", 0);
 }
 }  // namespace
 }  // namespace fake

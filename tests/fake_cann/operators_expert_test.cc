@@ -230,6 +230,20 @@ TEST(ExpertOperators, QuantisedProducts) {
   expect_close(product(at::kInt, {{"bias", whole}}), sum + bias, "int32", 0);
 }
 
+TEST(ExpertOperators, QuantisedWeights) {
+  for (auto type : kHalves) {
+    const auto x = random({5, 64}, type), scale = (at::rand({32}) * 0.01).to(type), offset = random({32}, type);
+    const auto weight = signed_bytes({64, 32}), bias = random({32}, type == at::kHalf ? at::kHalf : at::kFloat);
+    const auto got = call("npu::npu_weight_quant_batchmatmul", {{"x", x.to(kNpu)},
+                                                                {"weight", weight.to(kNpu)},
+                                                                {"antiquant_scale", scale.to(kNpu)},
+                                                                {"antiquant_offset", offset.to(kNpu)},
+                                                                {"bias", bias.to(kNpu)}})[0];
+    const auto factor = (weight.to(at::kFloat) + offset.to(at::kFloat)) * scale.to(at::kFloat);
+    expect_close(got, x.to(at::kFloat).matmul(factor) + bias.to(at::kFloat), "int8 weights", 5e-2);
+  }
+}
+
 TEST(ExpertOperators, GroupedProducts) {
   const auto counts = at::tensor({4, 0, 6}, at::kLong);
   const auto rows = [](const Tensor& x, const Tensor& weight) {

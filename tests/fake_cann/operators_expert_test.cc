@@ -9,6 +9,7 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <acl/acl.h>
 
 #include "operators_test.h"
 
@@ -229,6 +230,20 @@ TEST(ExpertOperators, QuantisedProducts) {
   expect_close(product(at::kInt, {{"bias", whole}}), sum + bias, "int32", 0);
 }
 
+TEST(ExpertOperators, QuantisedWeights) {
+  for (auto type : kHalves) {
+    const auto x = random({5, 64}, type), scale = (at::rand({32}) * 0.01).to(type), offset = random({32}, type);
+    const auto weight = signed_bytes({64, 32}), bias = random({32}, type == at::kHalf ? at::kHalf : at::kFloat);
+    const auto got = call("npu::npu_weight_quant_batchmatmul", {{"x", x.to(kNpu)},
+                                                                {"weight", weight.to(kNpu)},
+                                                                {"antiquant_scale", scale.to(kNpu)},
+                                                                {"antiquant_offset", offset.to(kNpu)},
+                                                                {"bias", bias.to(kNpu)}})[0];
+    const auto factor = (weight.to(at::kFloat) + offset.to(at::kFloat)) * scale.to(at::kFloat);
+    expect_close(got, x.to(at::kFloat).matmul(factor) + bias.to(at::kFloat), "int8 weights", 5e-2);
+  }
+}
+
 TEST(ExpertOperators, GroupedProducts) {
   const auto counts = at::tensor({4, 0, 6}, at::kLong);
   const auto rows = [](const Tensor& x, const Tensor& weight) {
@@ -288,6 +303,21 @@ TEST(ExpertOperators, GroupedProducts) {
                at::silu(want), "silu", 2e-2);
   const auto list = at::tensor({0, 4, 2, 6, 1, 0}, at::kLong).view({3, 2});
   expect_close(grouped({x.to(kNpu)}, {weight.to(kNpu)}, with(single(list, 2), scales))[0], want, "pairs", 2e-2);
+}
+
+// A program without torch_npu's Python package cannot allow internal formats: casts to NZ give the plain layout. Before
+// CANN 9.1 they go to a graph operator.
+TEST(ExpertOperators, NzCastsGiveThePlainLayout) {
+  char version[128] = {}, package[] = "runtime";
+  ASSERT_EQ(aclsysGetVersionStr(package, version), ACL_SUCCESS);
+  if (std::string(version) < "9.1") GTEST_SKIP() << "CANN " << version;
+  const auto weight = random({48, 32}, at::kHalf);
+  const auto cast =
+      call("npu::npu_format_cast", {{"input", weight.to(kNpu)}, {"acl_format", ACL_FORMAT_FRACTAL_NZ}})[0];
+  torch::jit::Stack stack{cast};
+  c10::Dispatcher::singleton().findSchemaOrThrow("npu::get_npu_format", "").callBoxed(stack);
+  EXPECT_EQ(stack[0].toInt(), int64_t(ACL_FORMAT_ND));
+  expect_close(cast, weight, "cast", 0);
 }
 }  // namespace
 }  // namespace fake

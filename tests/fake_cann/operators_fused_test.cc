@@ -361,6 +361,16 @@ TEST(FusedOperators, PagedCache) {
       expect_close(dk, k, "key cache", 0);
       expect_close(dv, v, "value cache", 0);
     }
+    // A slot that is written twice holds nothing that may be read.
+    const auto cache = at::zeros({6, 4, 2, 32}, type).to(kNpu);
+    call("npu::npu_scatter_pa_kv_cache", {{"key", key.to(kNpu)},
+                                          {"value", value.to(kNpu)},
+                                          {"key_cache", cache},
+                                          {"value_cache", cache.clone()},
+                                          {"slot_mapping", at::tensor({3, 7, 3, 1}, at::kLong).to(kNpu)},
+                                          {"cache_mode", "Norm"}});
+    EXPECT_TRUE(cache.cpu()[0][3].isnan().all().item<bool>());
+    EXPECT_TRUE(cache.cpu()[1][3].equal(key[1]));
     const auto rows = random({6, 4, 8}, type), updates = random({2, 4, 8}, type), target = rows.to(kNpu);
     call("npu::npu_scatter_nd_update_", {{"input", target},
                                          {"indices", at::tensor({3, 0}, at::kLong).view({2, 1}).to(kNpu)},

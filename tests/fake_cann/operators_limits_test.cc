@@ -91,6 +91,8 @@ TEST(Limits, InferAttention) {
   EXPECT_NO_THROW(packed.with({}));
   EXPECT_REFUSED("TND takes head sizes", packed.with(all(half({9, 4, 32}))));
   EXPECT_REFUSED("no batch", packed.with({{"actual_seq_lengths", kAbsent}, {"actual_seq_lengths_kv", kAbsent}}));
+  EXPECT_REFUSED("differ in head size", packed.with({{"key", half({9, 4, 192})}}));
+  EXPECT_REFUSED("sparse modes 2 to 4", packed.with({{"atten_mask", mask}}));
   EXPECT_REFUSED("running totals", packed.with({{"actual_seq_lengths", Lengths{9, 4}}}));
   EXPECT_REFUSED("does not end", packed.with({{"actual_seq_lengths", Lengths{4, 8}}}));
   EXPECT_REFUSED("does not end", packed.with({{"actual_seq_lengths_kv", Lengths{4, 5}}}));
@@ -236,7 +238,6 @@ TEST(Limits, WhatOnlyTheKernelSees) {
                       {"value_cache", half({6, 4, 2, 32})},
                       {"slot_mapping", whole({3, 4})},
                       {"cache_mode", "Norm"}}};
-  fails("a slot twice", scatter, {{"slot_mapping", whole({3, 3})}});
   fails("a slot past the cache", scatter, {{"slot_mapping", whole({3, 24})}});
   const Call grouped{"npu::npu_grouped_matmul",
                      {{"x", Tensors{half({10, 16})}},

@@ -18,6 +18,7 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/one_hot.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/rsub.h>
@@ -258,6 +259,11 @@ TEST(Operators, Shapes) {
         },
         random({2, 3, 4, 5}, type));
   }
+}
+TEST(Operators, OneHotAndMaskedScatter) {
+  expect_same(
+      "one_hot", [](const Tensor& x, const Tensor&) { return at::one_hot(x, 5); }, at::tensor({1, 4, 2}, at::kLong));
+  run({OF(x.masked_scatter(x.gt(0), x * 2))}, kNumbers);
 }
 TEST(Operators, Indexing) {
   for (auto index_type : kWholes) {

@@ -193,6 +193,12 @@ std::vector<int64_t> for_each_sequence(const std::vector<int64_t>& list, int64_t
   return {list.begin(), list.begin() + batch};
 }
 
+// The head size of a paged cache: [blocks, block, H], [blocks, heads, block, D] or [blocks, heads, D / 16, block, 16].
+int64_t cached_size(const aclTensor& cache, int64_t heads) {
+  const auto& s = cache.sizes;
+  return s.size() == 3 ? s[2] / heads : s.size() == 5 ? s[2] * s[4] : s.back();
+}
+
 int infer(const char* function, uint64_t* workspace, aclOpExecutor** executor, Call c) {
   const auto refused = [&](const std::string& why) { return refuse(function, why); };
   const auto layout = c.q_layout();
@@ -206,11 +212,15 @@ int infer(const char* function, uint64_t* workspace, aclOpExecutor** executor, C
   if (!c.block_table && (!fits(layout, k0.sizes) || !fits(layout, v0.sizes))) return refused("key has another layout");
   const auto k = c.block_table ? Shape{} : shape_of(layout, k0.sizes, c.kv_heads);
   if (!c.block_table && k.heads != c.kv_heads) return refused("num_key_value_heads is not the key's number of heads");
-  const int64_t value_size = c.block_table ? v0.sizes[v0.sizes.size() - 1] / (v0.sizes.size() == 3 ? c.kv_heads : 1)
-                                           : shape_of(layout, v0.sizes, c.kv_heads).head_size;
+  const int64_t value_size =
+      c.block_table ? cached_size(v0, c.kv_heads) : shape_of(layout, v0.sizes, c.kv_heads).head_size;
   for (const auto& why : {type_limits(c), head_limits(c, q, value_size), length_limits(c, q, batch, k.tokens)}) {
     if (!why.empty()) return refused(why);
   }
+  const int64_t key_size = c.block_table ? cached_size(k0, c.kv_heads) : k.head_size;
+  if (key_size != q.head_size) return refused("query and key differ in head size");
+  if (!c.block_table && c.key->value.size() == 1 && k.batch != q.batch) return refused("query and key differ in batch");
+  if (packed(layout) && c.mask && c.mode < 2) return refused("with TND a mask goes with sparse modes 2 to 4");
   if (c.block_table) {
     if (auto why = paging_limits(c, q, batch); !why.empty()) return refused(why);
   }

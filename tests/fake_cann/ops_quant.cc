@@ -263,3 +263,27 @@ ACLNN(QuantMatmulWeightNz, QUANT_MATMUL) {
   REQUIRE_NONE(fake::nz_limits(x2));
   return quant_matmul(__func__, workspace, executor, x1, x2, token, scale, offset, bias, t1 || t2, groups, out);
 }
+
+// ---- npu_weight_quant_batchmatmul: fp16 or bf16 by int8 with a scale for each column ----
+ACLNN(WeightQuantBatchMatmulV2, const aclTensor* x, const aclTensor* weight, const aclTensor* scale,
+      const aclTensor* offset, const aclTensor* quant_scale, const aclTensor* quant_offset, const aclTensor* bias,
+      int groups, aclTensor* out) {
+  REQUIRE(is_half(x->type) && weight->type == ACL_INT8, "x is fp16 or bf16, weight int8 (int4 has no fake)");
+  REQUIRE(groups == 0 && !given(quant_scale) && !given(quant_offset), "groups and quantised results have no fake");
+  REQUIRE(x->sizes.size() == 2 && weight->sizes.size() == 2 && x->sizes[1] == weight->sizes[0],
+          "two matrices that fit");
+  REQUIRE(scale->type == x->type && (!given(offset) || offset->type == x->type), "scale and offset have the type of x");
+  int64_t count = 1;
+  for (int64_t n : scale->sizes) count *= n;
+  REQUIRE(count == 1 || count == weight->sizes[1], "one scale, or one for each column");
+  REQUIRE(!given(bias) || bias->type == (x->type == ACL_BF16 ? ACL_FLOAT : ACL_FLOAT16),
+          "bias: fp16, or fp32 for bf16");
+  return plan(
+      workspace, executor,
+      [a = view(x), w = view(weight), s = view(scale), o = if_given(offset), c = if_given(bias), y = view(out)] {
+        auto factor = w.to(at::kFloat);
+        if (o.defined()) factor = factor.add(o.to(at::kFloat));
+        const auto product = a.to(at::kFloat).matmul(factor.mul(s.to(at::kFloat)));
+        store(y, c.defined() ? product.add(c.to(at::kFloat)) : product);
+      });
+}

@@ -2,6 +2,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/stack.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "operator.h"
@@ -116,9 +117,15 @@ bool contiguous(const aclTensor* t) { return view(t).is_contiguous(); }
 void scatter(const Tensor& x, const Tensor& cache, const Tensor& slots, bool nz) {
   // A slot below zero belongs to a padding token and is skipped.
   const auto token = slots.ge(0).nonzero().flatten();
-  const auto slot = slots.index_select(0, token).to(at::kLong);
-  const auto values = x.index_select(0, token);
-  TORCH_CHECK(std::get<0>(slot.sort()).diff().eq(0).any().item<bool>() == false, "slot_mapping holds a slot twice");
+  auto slot = slots.index_select(0, token).to(at::kLong);
+  auto values = x.index_select(0, token);
+  // What a slot holds that is written twice is undefined: nobody may read it.
+  const auto sorted = std::get<0>(slot.sort());
+  const auto twice = sorted.slice(0, 1).masked_select(sorted.diff().eq(0));
+  if (twice.numel()) {
+    const auto again = slot.unsqueeze(1).eq(twice.unsqueeze(0)).any(1).view({-1, 1, 1});
+    values = values.masked_fill(again, values.is_floating_point() ? std::nan("") : -128);
+  }
   if (!nz) {
     cache.flatten(0, 1).index_copy_(0, slot, values);
   } else {

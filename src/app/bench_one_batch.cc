@@ -20,7 +20,7 @@ namespace cairn::app {
 namespace {
 
 struct OneBatchOptions {
-  int64_t batch_size = 1, input_len = 512, output_len = 64, repeat = 3, chunk = 2048, block_size = 16;
+  int64_t batch_size = 1, input_len = 512, output_len = 64, repeat = 3, chunk = 2048, block_size = 0;
   bool profile = false, limits = false;
   std::string json;
 
@@ -30,7 +30,7 @@ struct OneBatchOptions {
     f("output_len", output_len, "tokens of an answer; ends are ignored", between(1, 1 << 20));
     f("repeat", repeat, "rounds after one that warms up; medians are shown", between(1, 1000));
     f("chunked_prefill_size", chunk, "prompt tokens a step", between(1, 1 << 20));
-    f("page_size", block_size, "tokens a block of keys and values", between(1, 1024));
+    f("page_size", block_size, "tokens a block of keys and values; 0: 16, on an NPU 128", between(0, 1024));
     f("profile", profile, "show how long the operations of a chunk of a prompt and of a decode step take");
     f("limits", limits, "measure what this machine's memory and matrix product allow, too");
     f("json", json, "the numbers as JSON");
@@ -192,6 +192,7 @@ Result<int> bench_one_batch(const Arguments& args) {
   flags.add("Model", lo);
   if (!TRY(flags.parse(args))) return 0;
   const auto lm = TRY(load_language(lo));
+  if (o.block_size == 0) o.block_size = llm::default_block_size(lm.model->device());
   if (o.input_len + o.output_len > lm.model->max_positions())
     return invalid(
         fmt::format("--input-len and --output-len go past the model's {} positions", lm.model->max_positions()));

@@ -27,7 +27,7 @@ struct ServeOptions {
   std::vector<std::string> models;
   std::string synthetic, dtype = "bf16", device = "cpu", reasoning_parser = "auto", tool_call_parser = "auto",
                          chat_template;
-  int64_t threads = 0, page_size = 16, max_total_tokens = 0, max_running_images = 8, max_queued_images = 64;
+  int64_t threads = 0, page_size = 0, max_total_tokens = 0, max_running_images = 8, max_queued_images = 64;
   std::optional<int64_t> random_seed;
   double mem_fraction_static = 0.5;
 
@@ -42,8 +42,8 @@ struct ServeOptions {
       "how thoughts are marked: qwen3, deepseek-r1, ..., none; auto: as the chat template shows");
     f("tool_call_parser", tool_call_parser,
       "how tool calls are written: qwen, llama3, mistral, deepseekv3, none; auto: as the chat template shows");
-    f("page_size", page_size, "tokens in a block of the cache of keys and values",
-      alias({"block_size"}).between(1, 1024));
+    f("page_size", page_size, "tokens in a block of the cache of keys and values; 0: 16, on an NPU 128",
+      alias({"block_size"}).between(0, 1024));
     f("mem_fraction_static", mem_fraction_static, "share of the memory that is left for that cache",
       between(0.001, 0.99));
     f("max_total_tokens", max_total_tokens, "tokens that it holds at most; 0: as many as fit", at_least(0));
@@ -134,8 +134,8 @@ Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Engin
                          static_cast<double>(std::ranges::count_if(named, pictures)) + (o.synthetic.empty() ? 0 : 1);
   const auto add = [&](std::unique_ptr<llm::CausalLm> model, Named n) -> Result<void> {
     llm::Engine::Options e = engine;
-    e.block_size = o.page_size;
-    e.blocks = (o.max_total_tokens + o.page_size - 1) / o.page_size;
+    e.block_size = o.page_size ? o.page_size : llm::default_block_size(device);
+    e.blocks = (o.max_total_tokens + e.block_size - 1) / e.block_size;
     e.mem_fraction_static = o.mem_fraction_static / languages;
     e.random_seed = o.random_seed ? static_cast<uint64_t>(*o.random_seed) : std::random_device{}();
     serve::LanguageModelOptions l{n.name, n.folder, o.chat_template, o.reasoning_parser, o.tool_call_parser};

@@ -4,6 +4,8 @@
 #if __has_include(<ATen/accelerator/Graph.h>)
 #include <ATen/accelerator/Graph.h>
 #endif
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -11,12 +13,14 @@
 #include <string_view>
 #include <utility>
 
+#include "device/npu_updates.h"
 #include "device/pool.h"
 
 namespace cairn::device {
 namespace {
 
 thread_local Recording* current = nullptr;
+thread_local NpuUpdates* updates = nullptr;  // of the capture under way
 
 // The team is awake in a replay, so smaller kernels are worth sharing.
 constexpr int64_t kCheaper = 8;
@@ -36,6 +40,15 @@ std::unique_ptr<at::ObserverContext> seen(const at::RecordFunction& f) {
   return nullptr;
 }
 
+// While one lives, updatable() notes what it is given.
+class Updating {
+ public:
+  explicit Updating(NpuUpdates* to) { updates = to; }
+  ~Updating() { updates = nullptr; }
+  Updating(const Updating&) = delete;
+  Updating& operator=(const Updating&) = delete;
+};
+
 class Watch {
  public:
   Watch()
@@ -51,6 +64,8 @@ class Watch {
 }  // namespace
 
 Recording* recording() { return current; }
+
+void updatable(std::function<void()> issue) { updates ? updates->capture(std::move(issue)) : issue(); }
 
 void Recording::refuse(const std::string& what) {
   if (refused_.empty()) refused_ = what;
@@ -91,7 +106,21 @@ void run(const Kernel& kernel, int count) {
 
 #if __has_include(<ATen/accelerator/Graph.h>)
 struct Graph::Captured {
+  explicit Captured(c10::Device on) : device(on), updated(on) {}
+  c10::Device device;
   at::accelerator::Graph graph;
+  NpuUpdates updated;
+  std::optional<c10::Event> replayed;  // the last replay: its arguments must not change before it is over
+
+  void replay() {
+    if (updated.empty()) return graph.replay();
+    if (replayed) replayed->synchronize();
+    graph.replay();
+    updated.issue();
+    const c10::impl::VirtualGuardImpl guard(device.type());
+    if (!replayed) replayed.emplace(device.type());
+    replayed->record(guard.getStream(device));
+  }
 };
 
 Result<Graph> Graph::capture(GraphMemory& memory, const std::function<void()>& f) {
@@ -100,10 +129,12 @@ Result<Graph> Graph::capture(GraphMemory& memory, const std::function<void()>& f
     const auto error = tensor_error(e);
     return std::string("the device does not capture it: ") + (error ? error->what : e.what());
   };
-  auto captured = std::make_shared<Captured>();
+  auto captured = std::make_shared<Captured>(memory.device_);
   try {
-    captured->graph.capture_begin(memory.pool_);
+    // What other threads do is none of its business.
+    captured->graph.capture_begin(memory.pool_, at::GraphCaptureMode::ThreadLocal);
     try {
+      const Updating updating(memory.device_.is_privateuseone() ? &captured->updated : nullptr);
       f();
     } catch (const std::exception& e) {
       const std::string reason = why(e);
@@ -119,7 +150,7 @@ Result<Graph> Graph::capture(GraphMemory& memory, const std::function<void()>& f
 }
 
 void Graph::replay() const {
-  if (captured_) return captured_->graph.replay();
+  if (captured_) return captured_->replay();
   for (const auto& kernel : kernels_) run(*kernel, threads_for(kernel->work() * kCheaper));
 }
 #else

@@ -40,6 +40,11 @@ class Recording {
 // That of the capture under way on this thread, or null.
 Recording* recording();
 
+// Does `issue`, which starts operators with arguments on the host that change from replay to replay. A replay of an
+// NPU's graph starts them anew with what they then are; other devices read such things from their memory, and do it
+// once.
+void updatable(std::function<void()> issue);
+
 // Memory of graphs of which one is replayed at a time: they overwrite each other's.
 class GraphMemory {
  public:

@@ -46,6 +46,9 @@ class KvCache {
   std::vector<Tensor> keys_, values_;
 };
 
+// Tokens of a block where nobody says: 16, and on an NPU the 128 that its attention over blocks wants for prompts.
+inline int64_t default_block_size(c10::Device device) { return device.is_privateuseone() ? 128 : 16; }
+
 class CausalLm {
  public:
   virtual ~CausalLm() = default;

@@ -124,6 +124,7 @@ Result<std::unique_ptr<Engine>> Engine::start(std::shared_ptr<const CausalLm> mo
                           "speculative_ngram_min_match_window_size is above speculative_ngram_max_match_window_size"});
     options.speculative = or_throw(read<SpeculativeConfig>(write(options.speculative), "speculative"));
     options.scheduler.draft_tokens = options.speculative.drafts();
+    if (options.block_size == 0) options.block_size = default_block_size(model->device());
     const KvShape shape = model->kv_shape();
     const int64_t bytes = KvCache::bytes_per_block(shape, options.block_size, model->dtype());
     int64_t blocks = options.blocks;

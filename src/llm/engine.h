@@ -77,7 +77,7 @@ class Engine {
     SchedulerConfig scheduler;  // its draft_tokens follow from `speculative`
     SpeculativeConfig speculative;
     GraphConfig graph;
-    int64_t block_size = 16;
+    int64_t block_size = 0;  // tokens; 0: default_block_size()
     // Blocks of the cache; 0 takes `mem_fraction_static` of the memory that is available, and no more than all running
     // requests can fill.
     int64_t blocks = 0;

@@ -53,6 +53,7 @@ class Attention {
     const auto rotary = static_cast<int64_t>(static_cast<double>(d) * partial) / 2 * 2;
     q_ = reordered(q_, nn::interleaved(c.heads, d, rotary));
     k_ = reordered(k_, nn::interleaved(c.kv_heads, d, rotary));
+    nn::adjoin({&q_, &k_, &v_});
     if (c.head_norm) {
       const Tensor order = index_of(nn::interleaved(1, d, rotary)).to(w.device());
       q_norm_ = RmsNorm(w / "q_norm", d, c.eps, c.gemma).weight().index_select(0, order);
@@ -95,6 +96,7 @@ class Mlp {
     } else {
       gate_ = (w / "gate_proj").matrix(c.mlp, c.hidden, c.mlp_bias);
       up_ = (w / "up_proj").matrix(c.mlp, c.hidden, c.mlp_bias);
+      nn::adjoin({&gate_, &up_});
     }
   }
 
@@ -196,7 +198,8 @@ class Decoder final : public llm::CausalLm {
     if (embed_scale_ != 1) x = x * embed_scale_;
     const auto tables = batch.rotary.empty() ? rotary(batch) : batch.rotary;
     const ops::Paging paging = batch.paging();
-    const Step s{batch, cache, paging, tables[0].to(device_), config_.has_local ? tables[1].to(device_) : Tensor()};
+    const auto table = [&](size_t i) { return ops::rope_table(tables[i].to(device_), dtype_); };
+    const Step s{batch, cache, paging, table(0), config_.has_local ? table(1) : Tensor()};
     for (const Layer& layer : layers_) x = layer(x, s);
     return norm_(x).select(0, 0);
   }

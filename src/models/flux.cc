@@ -86,8 +86,8 @@ class Stream {
         out_(attn / out, c.dim(), c.dim()),
         up_(ff / "net.0.proj", c.dim(), kMlpRatio * c.dim()),
         down_(ff / "net.2", kMlpRatio * c.dim(), c.dim()),
-        q_norm_((attn / (norm + "q")).read("weight", {c.attention_head_dim}, kF32)),
-        k_norm_((attn / (norm + "k")).read("weight", {c.attention_head_dim}, kF32)) {}
+        q_norm_((attn / (norm + "q")).read("weight", {c.attention_head_dim}, attn.norms())),
+        k_norm_((attn / (norm + "k")).read("weight", {c.attention_head_dim}, attn.norms())) {}
 
   Linear q_, k_, v_, out_, up_, down_;
   Tensor q_norm_, k_norm_;
@@ -119,8 +119,8 @@ class SingleBlock {
         v_(w / "attn" / "to_v", c.dim(), c.dim()),
         up_(w / "proj_mlp", c.dim(), kMlpRatio * c.dim()),
         out_(w / "proj_out", (1 + kMlpRatio) * c.dim(), c.dim()),
-        q_norm_((w / "attn" / "norm_q").read("weight", {c.attention_head_dim}, kF32)),
-        k_norm_((w / "attn" / "norm_k").read("weight", {c.attention_head_dim}, kF32)),
+        q_norm_((w / "attn" / "norm_q").read("weight", {c.attention_head_dim}, w.norms())),
+        k_norm_((w / "attn" / "norm_k").read("weight", {c.attention_head_dim}, w.norms())),
         head_dim_(c.attention_head_dim) {}
 
   Tensor operator()(const Tensor& x, const Tensor& m, const Tensor& rope) const {
@@ -190,7 +190,7 @@ class Flux final : public diffusion::Denoiser {
     for (int64_t y = 0; y < size.height / kPatch; ++y)
       for (int64_t x = 0; x < size.width / kPatch; ++x) positions.push_back({0, y, x});
     return {text_in_.as(residual_, c.text), (vectors * vectors.sigmoid()).to(dtype_),
-            nn::rotary_table(positions, config_.axes_dims_rope, kRopeTheta).to(device_)};
+            ops::rope_table(nn::rotary_table(positions, config_.axes_dims_rope, kRopeTheta).to(device_), dtype_)};
   }
 
   diffusion::Modulation modulate(const Tensor& vectors) const override {

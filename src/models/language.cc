@@ -25,7 +25,7 @@ constexpr Family kFamilies[] = {{"llama", make_decoder},       {"mistral", make_
 }  // namespace
 
 Result<std::unique_ptr<llm::CausalLm>> make_language_model(const Json& config, const nn::Weights& weights) {
-  ops::install_kernels();
+  ops::install_kernels(weights.device());
   const std::string type = config.text("model_type");
   std::vector<std::string> names;
   for (const Family& f : kFamilies) {

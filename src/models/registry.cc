@@ -123,7 +123,7 @@ std::vector<std::string> supported_classes() {
 
 Result<diffusion::Pipeline> load_pipeline(const std::string& folder, const LoadOptions& options) {
   const device::LibtorchThreads all;  // conversions and sums of whole weights
-  ops::install_kernels();
+  ops::install_kernels(options.device);
   if (!fs::exists(folder + "/model_index.json"))
     return failure(Code::kNotFound, fmt::format("{} is no diffusers pipeline: it has no model_index.json", folder));
   Loading l{folder, TRY(Json::read(folder + "/model_index.json")), options, {}};

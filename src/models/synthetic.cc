@@ -70,7 +70,7 @@ Result<diffusion::Pipeline> synthetic_pipeline(const std::string& spec, const Lo
   if (!options.loras.empty()) return invalid("a synthetic model takes no LoRA");
   int64_t doubles = 19, singles = 38;
   if (parts.size() == 2) doubles = singles = TRY(layers_of(parts[1]));
-  ops::install_kernels();
+  ops::install_kernels(options.device);
 
   Json transformer(Json::Object{{"num_layers", doubles}, {"num_single_layers", singles}, {"guidance_embeds", dev}});
   const Json vae = *Json::parse(R"({

@@ -51,7 +51,9 @@ class RmsNorm {
  public:
   // `plus` is added to the weight: 1 where a checkpoint keeps it around zero (Gemma).
   RmsNorm(const Weights& w, int64_t width, double eps, double plus = 0)
-      : weight_(w.read("weight", {width}, kF32) + plus), eps_(eps), out_(w.dtype()) {}
+      : weight_(plus == 0 ? w.read("weight", {width}, w.norms()) : w.read("weight", {width}, kF32) + plus),
+        eps_(eps),
+        out_(w.dtype()) {}
   Tensor operator()(const Tensor& x) const { return as(out_, x); }
   Tensor as(Dtype dtype, const Tensor& x) const { return ops::rms_norm(x, weight_, eps_, dtype); }
   const Tensor& weight() const { return weight_; }

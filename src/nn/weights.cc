@@ -107,6 +107,23 @@ Result<std::shared_ptr<WeightSource>> open_checkpoint(const std::string& folder,
 
 std::shared_ptr<WeightSource> synthetic(uint64_t seed) { return std::make_shared<Synthetic>(seed); }
 
+void adjoin(std::initializer_list<ops::Weight*> weights) {
+  int64_t rows = 0;
+  for (const ops::Weight* w : weights) {
+    if (w->weight().is_cpu() || w->bias().defined()) return;
+    rows += w->out();
+  }
+  const Tensor& first = (*weights.begin())->weight();
+  const Tensor all = empty({rows, first.size(1)}, first.scalar_type(), first.device());
+  int64_t at = 0;
+  for (ops::Weight* w : weights) {
+    const Tensor own = all.narrow(0, at, w->out());
+    own.copy_(w->weight());
+    at += w->out();
+    *w = {own, {}};
+  }
+}
+
 Weights::Weights(std::shared_ptr<const WeightSource> source, Dtype dtype, c10::Device device)
     : source_(std::move(source)), read_(std::make_shared<std::set<std::string>>()), dtype_(dtype), device_(device) {}
 

@@ -32,6 +32,10 @@ class WeightSource {
 // of `stems` that exists ("diffusion_pytorch_model", "model").
 Result<std::shared_ptr<WeightSource>> open_checkpoint(const std::string& folder, const std::vector<std::string>& stems);
 
+// On an accelerator, puts weights into one piece of memory, one behind the other, so that a device's kernels may take
+// them as one. Those with biases stay where they are.
+void adjoin(std::initializer_list<ops::Weight*> weights);
+
 // Numbers that are a hash of the tensor's name and `seed`: uniform, scaled by 1/sqrt(last dimension) (biases small,
 // norm weights near one), so that activations stay finite at any depth. For shapes without files.
 std::shared_ptr<WeightSource> synthetic(uint64_t seed);
@@ -60,6 +64,8 @@ class Weights {
   c10::Device device() const { return device_; }
   // The dtype of the residual stream: on a processor fp32 costs nothing beside bf16 products, and loses nothing.
   Dtype residual() const { return device_.is_cpu() ? kF32 : dtype_; }
+  // The dtype of norms' weights: an accelerator's fused norms take them in the dtype of what they norm.
+  Dtype norms() const { return residual(); }
   const std::string& prefix() const { return prefix_; }
   // Names in the source that start with this prefix and that nobody has read.
   std::vector<std::string> unread() const;

@@ -7,11 +7,14 @@
 
 namespace cairn::ops {
 
-void install_kernels() {
+void install_npu();  // ops/npu/install.cc
+
+void install_kernels(c10::Device device) {
   install_cpu();
   install_cpu_vision();
   install_cpu_cache();
   install_cpu_paged();
+  if (device.is_privateuseone()) install_npu();
 }
 
 }  // namespace cairn::ops

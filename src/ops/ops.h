@@ -46,6 +46,7 @@ Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, d
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal, double scale);
 Tensor concat(at::TensorList x);
 Tensor embedding(const Tensor& ids, const Tensor& table, Dtype out);
+Tensor rope_table(const Tensor& table, Dtype dtype);
 }  // namespace reference
 
 // act(concat(x, -1) W^T + b). Each x (N, T, D_i), widths adding up to w.in(); the result (N, T, w.out()) in `out`.
@@ -70,9 +71,13 @@ inline Op<Tensor(const Tensor& x, const Tensor& weight, double eps, Dtype out)> 
 inline Op<Tensor(const Tensor& x, const Tensor& modulation, int64_t shift, int64_t scale, double eps, Dtype out)>
     norm_modulate{"norm_modulate", reference::norm_modulate};
 
+// A table of cosines and sines (2, T, d) as qkv of the same device takes it, for heads of that dtype: worked out once a
+// step instead of once a layer.
+inline Op<Tensor(const Tensor& table, Dtype dtype)> rope_table{"rope_table", reference::rope_table};
+
 // Projects each stream to heads, RMS-norms and rotates queries and keys, and joins the streams' tokens in order.
-// rope: (2, T, d) fp32 for the joint T tokens, cosines then sines with the sign of even positions turned, so that
-// rotating x is x * cos + swap_pairs(x) * sin (adjacent pairs, RoFormer); undefined for none.
+// rope: rope_table's of (2, T, d) fp32 for the joint T tokens, cosines then sines with the sign of even positions
+// turned, so that rotating x is x * cos + swap_pairs(x) * sin (adjacent pairs, RoFormer); undefined for none.
 inline Op<Qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, double eps)> qkv{"qkv",
                                                                                                       reference::qkv};
 

@@ -14,4 +14,7 @@ inline c10::Device device_under_test() {
   return device;
 }
 
+// Opened before the statics of tests that hold tensors of it, and so closed after them.
+inline const c10::Device opened_first = device_under_test();
+
 }  // namespace cairn

@@ -37,6 +37,7 @@ class Watched final : public CausalLm {
   int64_t vocabulary() const override { return tiny()->vocabulary(); }
   int64_t max_positions() const override { return tiny()->max_positions(); }
   Dtype dtype() const override { return tiny()->dtype(); }
+  c10::Device device() const override { return tiny()->device(); }
 };
 
 std::unique_ptr<Engine> watched_engine(const std::shared_ptr<Watched>& model, Engine::Options o = {}) {

@@ -24,7 +24,7 @@ const Tensors& emoji() {
 }
 
 std::unique_ptr<Autoencoder> load(const std::string& folder, Dtype dtype) {
-  ops::install_kernels();
+  ops::install_kernels(device_under_test());
   const nn::Weights weights(or_throw(nn::open_checkpoint(folder, {"diffusion_pytorch_model"})), dtype,
                             device_under_test());
   auto vae = make_autoencoder_kl(weights, or_throw(Json::read(folder + "/config.json")));

@@ -24,7 +24,7 @@ inline Tensor golden(const std::string& file, const std::string& name) {
 // Norm of the difference over norm of the expected values.
 inline double relative_error(const Tensor& got, const Tensor& want) {
   if (got.sizes() != want.sizes()) return 1e9;
-  const Tensor g = on_host(got).to(Dtype::Double), w = want.to(Dtype::Double);
+  const Tensor g = on_host(got).to(Dtype::Double), w = on_host(want).to(Dtype::Double);
   return (g - w).norm().item<double>() / w.norm().item<double>();
 }
 

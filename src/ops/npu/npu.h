@@ -1,0 +1,17 @@
+// The operations for Ascend NPUs: torch_npu's fused operators where they take what is asked for, else the references.
+#pragma once
+#include "ops/paged.h"
+
+namespace cairn::ops::npu {
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, Dtype out);
+Tensor linear_glu(const Tensor& x, const Weight& gate, const Weight& up, Activation act);
+// Cosines, then sines of one sign, in the dtype of the heads: (2, 1, T, 1, d).
+Tensor rope_table(const Tensor& table, Dtype dtype);
+Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, double eps);
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal, double scale);
+void write_kv(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, const Tensor& slots);
+Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Paging& paging,
+                       const AttentionRule& rule);
+
+}  // namespace cairn::ops::npu

@@ -12,7 +12,7 @@
 
 namespace cairn::llm {
 
-// In bf16 on a processor, whose kernels give a row the same bits in any company; elsewhere in fp32, which is exact enough
+// In bf16 on a processor, whose kernels give a row the same bits in any company; elsewhere in fp32, exact enough
 // for the same tokens.
 inline std::shared_ptr<const CausalLm> tiny() {
   static const std::shared_ptr<const CausalLm> model =

@@ -14,7 +14,7 @@
 #include "app/options.h"
 #include "base/file.h"
 #include "base/strings.h"
-#include "device/device.h"
+#include "device/health.h"
 #include "models/language.h"
 #include "serve/app.h"
 
@@ -27,7 +27,8 @@ struct ServeOptions {
   std::vector<std::string> models;
   std::string synthetic, dtype = "bf16", device = "cpu", reasoning_parser = "auto", tool_call_parser = "auto",
                          chat_template;
-  int64_t threads = 0, page_size = 0, max_total_tokens = 0, max_running_images = 8, max_queued_images = 64;
+  int64_t threads = 0, page_size = 0, max_total_tokens = 0, max_running_images = 8, max_queued_images = 64,
+          watchdog_timeout = 300;
   std::optional<int64_t> random_seed;
   double mem_fraction_static = 0.5;
 
@@ -49,6 +50,8 @@ struct ServeOptions {
     f("max_total_tokens", max_total_tokens, "tokens that it holds at most; 0: as many as fit", at_least(0));
     f("max_running_images", max_running_images, "pictures computed at once", between(1, 256));
     f("max_queued_images", max_queued_images, "requests for pictures that may wait; more get a 503", at_least(0));
+    f("watchdog_timeout", watchdog_timeout,
+      "seconds after which an accelerator that does not finish a step counts as lost; 0: never", between(0, 86400));
     f("random_seed", random_seed, "for requests without a seed of their own; another at every start when left out",
       at_least(0));
   }
@@ -178,6 +181,7 @@ Result<int> serve(const Arguments& args) {
   serve::App::Options app_options;
   app_options.settings = write(o);
   serve::App app(std::move(app_options));
+  device::set_patience(std::chrono::seconds(o.watchdog_timeout));
   TRY_VOID(add_models(app, o, engine));
   serve::ServerOptions s;
   s.host = http.host;
@@ -200,6 +204,10 @@ Result<int> serve(const Arguments& args) {
   fmt::print(stderr, "cairn: finishing {} connections\n", server->connections());
   const bool whole = server->drain(std::chrono::seconds(http.drain_timeout));
   if (!whole) fmt::print(stderr, "cairn: answers were cut after {} s\n", http.drain_timeout);
+  if (const auto ok = device::health(); !ok) {
+    fmt::print(stderr, "cairn: {}\n", ok.error().what);
+    std::_Exit(1);  // nothing waits for a device that stands still
+  }
   return 0;
 }
 

@@ -10,7 +10,7 @@
 #include <mutex>
 #include <thread>
 
-#include "device/device.h"
+#include "device/health.h"
 #include "tensor/survive.h"
 
 namespace cairn::diffusion {
@@ -178,7 +178,13 @@ void EngineState::step() {
   }
   const auto start = Clock::now();
   std::vector<Result<void>> results;
-  const auto ran = survived([&] { results = advance(generations); }, kAdvice);
+  const auto ran = survived(
+      [&] {
+        const device::Busy busy(pipeline.parts().denoiser->device());
+        results = advance(generations);
+      },
+      kAdvice);
+  if (!ran && ran.error().code != Code::kExhausted) device::look_after(pipeline.parts().denoiser->device());
   const double seconds = seconds_since(start);
   ++counted.batches;
   for (size_t i = 0; i < chosen.size(); ++i) {

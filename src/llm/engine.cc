@@ -8,15 +8,26 @@
 #include "llm/engine_state.h"
 
 namespace cairn::llm {
+namespace {
+
+constexpr auto kLook = std::chrono::milliseconds(500);  // how often a device under way is looked after
+
+}  // namespace
 
 // Waits for something to do, and does what callers want. False: the engine stops.
 bool EngineState::take_orders() {
   std::unique_lock lock(mutex);
   // A flush waits for steps that nobody waits for.
   const auto can_flush = [&] { return !answers.empty() || steps.empty(); };
-  wake.wait(lock, [&] {
+  const auto ready = [&] {
     return stopping || !orders.empty() || (flush && can_flush()) || (!steps.empty() && steps.front()->over);
-  });
+  };
+  if (steps.empty() || model->device().is_cpu()) wake.wait(lock, ready);
+  while (!wake.wait_for(lock, kLook, ready)) {
+    lock.unlock();
+    look_after_device();
+    lock.lock();
+  }
   if (stopping) return false;
   std::deque<Order> taken;
   taken.swap(orders);
@@ -49,6 +60,7 @@ bool EngineState::take_orders() {
 }
 
 void EngineState::begin(Order order) {
+  if (broken) return refuse(*order.sink, *broken);
   Generate& g = *order.request;
   const auto length = static_cast<int64_t>(g.prompt.size()) + g.sampling.max_new_tokens;
   const bool stretched = model->switch_length() > 0 && length > model->switch_length();
@@ -103,8 +115,14 @@ void EngineState::stop() {
   const Error over{Code::kUnavailable, "the engine has stopped"};
   if (!steps.empty() && stepper.recall(*steps.back())) steps.pop_back();
   while (!answers.empty()) fail(answers.begin()->first, over);
-  stepper.stop();
-  steps.clear();
+  if (broken && !steps.empty() && overlaps && !this->over()) {
+    static auto* const kept = new std::vector<std::shared_ptr<EngineState>>();
+    kept->push_back(shared_from_this());
+    stepper.abandon();
+  } else {
+    stepper.stop();
+    steps.clear();
+  }
   std::deque<Order> left;
   {
     const std::lock_guard lock(mutex);

@@ -65,6 +65,7 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
   void end(const Finished& f);
   void fail(RequestId id, const Error& error);
   void fail(std::unique_ptr<Step> step, const Error& error);
+  void look_after_device();
 
   std::mutex mutex;
   std::condition_variable wake;
@@ -87,6 +88,7 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
   // A step runs while others are planned and handed out. Not with speculation: how far a step gets is not known while
   // it runs, so one planned beside it would have others' rows only, and the two halves would take turns for ever.
   const bool overlaps;
+  std::optional<Error> broken;  // the device does not come back: every request fails with this
   Stepper stepper;
   std::thread thread;
 };

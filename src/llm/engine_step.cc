@@ -1,6 +1,7 @@
 // Steps of the engine: planned and given to the stepping thread, and what they came to handed out.
 #include <algorithm>
 
+#include "device/health.h"
 #include "llm/engine_state.h"
 #include "tensor/survive.h"
 
@@ -33,6 +34,14 @@ void EngineState::fail(std::unique_ptr<Step> step, const Error& error) {
   for (const RequestId id : ids) fail(id, error);
 }
 
+// When the device does not answer any more, nobody's request can go on. A step that it stands still with is left alone.
+void EngineState::look_after_device() {
+  const auto ok = device::health();
+  if (ok || broken || model->device().is_cpu()) return;
+  broken = ok.error();
+  while (!answers.empty()) fail(answers.begin()->first, *broken);
+}
+
 void EngineState::end(const Finished& f) {
   const auto it = answers.find(f.id);
   if (it == answers.end()) return;
@@ -55,7 +64,7 @@ void EngineState::end(const Finished& f) {
 // Plans as many steps as may be under way.
 void EngineState::plan_ahead() {
   const size_t most = overlaps ? Scheduler::kMostUnderway : 1;
-  while (!answers.empty() && steps.size() < most) {
+  while (!broken && !answers.empty() && steps.size() < most) {
     auto step = std::make_unique<Step>();
     step->plan = scheduler.plan();
     if (step->plan.empty()) {
@@ -106,7 +115,9 @@ void EngineState::finish() {
   ++counted.steps;
   if (!step->ran) {
     const Error error = step->ran.error();
-    return fail(std::move(step), error);
+    if (error.code != Code::kExhausted) device::look_after(model->device());
+    fail(std::move(step), error);
+    return look_after_device();
   }
   // Grammars first: the next step waits for them.
   for (size_t i = 0; i < step->outcomes.size(); ++i)

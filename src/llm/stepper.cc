@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "device/health.h"
 #include "tensor/survive.h"
 
 namespace cairn::llm {
@@ -41,6 +42,13 @@ void Stepper::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+void Stepper::abandon() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  queue_.clear();
+  thread_.detach();
+}
+
 void Stepper::loop() {
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -62,6 +70,7 @@ void Stepper::run(Step& step) {
   step.voided = step.behind != 0 && step.behind == failed_;
   if (step.voided) return;
   const auto start = std::chrono::steady_clock::now();
+  const device::Busy busy(model_.device());
   step.ran = survived(
       [&] {
         const Inference no_gradients;

@@ -41,6 +41,8 @@ class Stepper {
   bool recall(const Step& step);
   // Ends the thread, when the step that is running is over.
   void stop();
+  // Leaves the thread to a step that does not end; the Stepper and all that it was given must live on.
+  void abandon();
 
  private:
   void loop();

@@ -1,5 +1,6 @@
 #include "serve/app.h"
 
+#include "device/health.h"
 #include "serve/page/page.h"
 
 #include <atomic>
@@ -184,8 +185,10 @@ void App::add_operations(Router& r) {
   const auto open = [&](const char* path, const char* help, Handler handler) {
     r.add({"GET", path, help, std::move(handler), true});
   };
-  open("/health", "200 while the server takes requests",
-       [](HttpRequest, auto reply) { reply->whole(200, "text/plain", "OK\n"); });
+  open("/health", "200 while the server takes requests and its devices answer", [](HttpRequest, auto reply) {
+    if (const auto ok = device::health(); !ok) return reply->error(ok.error());
+    reply->whole(200, "text/plain", "OK\n");
+  });
   open("/health_generate", "200 once every language model has made a token",
        [this](HttpRequest, auto reply) { health_generate(reply); });
   open("/metrics", "what is counted, for Prometheus",
@@ -200,6 +203,7 @@ void App::add_operations(Router& r) {
 void App::health_generate(const std::shared_ptr<Reply>& reply) const {
   const auto check = std::make_shared<HealthSink::Check>();
   check->reply = reply;
+  if (const auto ok = device::health(); !ok) return reply->error(ok.error());
   check->left = languages_.size();
   if (languages_.empty()) return reply->whole(200, "text/plain", "OK\n");
   const auto sink = std::make_shared<HealthSink>(check);

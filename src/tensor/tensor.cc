@@ -66,7 +66,9 @@ std::optional<TensorError> tensor_error(const std::exception& e) {
   const auto* error = dynamic_cast<const c10::Error*>(&e);
   if (!error) return std::nullopt;
   const std::string what = error->what_without_backtrace();
-  return TensorError{what.substr(0, what.find('\n')), what.find("allocate memory") != std::string::npos};
+  const bool none_left =
+      dynamic_cast<const c10::OutOfMemoryError*>(&e) || what.find("allocate memory") != std::string::npos;
+  return TensorError{what.substr(0, what.find('\n')), none_left};
 }
 
 Noise::Noise(uint64_t seed) : generator_(at::detail::createCPUGenerator(seed)) {}

@@ -1,7 +1,6 @@
 #include "ops/cuda/cuda_sim.h"
 
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include <algorithm>
 #include <memory>
@@ -9,7 +8,10 @@
 #include <random>
 #include <vector>
 
-extern "C" {  // only there under the thread sanitizer
+#include "ops/cuda/fiber.h"
+
+extern "C" {  // only there under the sanitizers
+__attribute__((weak)) void __asan_unpoison_memory_region(const volatile void* at, size_t bytes);
 __attribute__((weak)) void* __tsan_get_current_fiber(void);
 __attribute__((weak)) void* __tsan_create_fiber(unsigned flags);
 __attribute__((weak)) void __tsan_destroy_fiber(void* fiber);
@@ -25,7 +27,7 @@ constexpr int kWarp = 32;
 enum class State { kReady, kAtBlock, kAtWarp, kDone };
 
 struct Fiber {
-  ucontext_t context;
+  Context context;
   void* tsan = nullptr;
   State state = State::kReady;
   dim3 index;
@@ -64,10 +66,14 @@ class Block {
     for (size_t i = 0; i < threads_; ++i) {
       const auto n = static_cast<unsigned>(i);
       fibers_[i].index = {n % shape.x, n / shape.x % shape.y, n / shape.x / shape.y};
-      prepare(fibers_[i].context, stacks() + i * (kStack + kGuard) + kGuard);
+      prepare(fibers_[i].context, stacks() + i * (kStack + kGuard) + kGuard, kStack, [] { running_->enter(); });
     }
   }
   ~Block() {
+    running_ = nullptr;
+    // Threads that stay where an error left them have not tidied up their stacks.
+    if (__asan_unpoison_memory_region && !complete_)
+      __asan_unpoison_memory_region(stacks(), kMostThreads * (kStack + kGuard));
     if (__tsan_destroy_fiber)
       for (Fiber& f : fibers_) __tsan_destroy_fiber(f.tsan);
   }
@@ -89,8 +95,8 @@ class Block {
         done += f.state == State::kDone;
       }
     }
-    running_ = nullptr;
-    if (done < threads_) throw CudaSimError(stuck());
+    complete_ = done == threads_;
+    if (!complete_) throw CudaSimError(stuck());
   }
 
   void sync_block(int line) {
@@ -128,31 +134,22 @@ class Block {
   static Block* running() { return running_; }
 
  private:
-  void prepare(ucontext_t& context, char* stack) {
-    getcontext(&context);
-    context.uc_stack.ss_sp = stack;
-    context.uc_stack.ss_size = kStack;
-    context.uc_link = &main_;
-    makecontext(
-        &context, [] { running_->enter(); }, 0);
-  }
   void enter() {
     thread_();
-    fibers_[current_].state = State::kDone;
-    if (main_tsan_) __tsan_switch_to_fiber(main_tsan_, 0);
+    wait(State::kDone, fibers_[current_].line);
   }
   void resume(size_t i) {
     current_ = i;
     threadIdx = fibers_[i].index;
     if (main_tsan_) __tsan_switch_to_fiber(fibers_[i].tsan, 0);
-    swapcontext(&main_, &fibers_[i].context);
+    change(main_, fibers_[i].context);
   }
   void wait(State state, int line) {
     Fiber& f = fibers_[current_];
     f.state = state;
     f.line = line;
     if (main_tsan_) __tsan_switch_to_fiber(main_tsan_, 0);
-    swapcontext(&f.context, &main_);
+    change(f.context, main_);
   }
   void fail(const char* what, int line, int other) {
     error_ = std::string(what) + ": lines " + std::to_string(line) + " and " + std::to_string(other);
@@ -176,11 +173,12 @@ class Block {
   const std::function<void()>& thread_;
   size_t threads_, current_ = 0, at_block_ = 0;
   int block_line_ = 0;
+  bool complete_ = false;
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
   std::unique_ptr<std::byte[]> shared_;
   std::string error_;
-  ucontext_t main_;
+  Context main_;
   void* main_tsan_ = nullptr;
 };
 

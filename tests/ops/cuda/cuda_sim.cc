@@ -10,12 +10,8 @@
 
 #include "ops/cuda/fiber.h"
 
-extern "C" {  // only there under the sanitizers
+extern "C" {  // only there under the address sanitizer
 __attribute__((weak)) void __asan_unpoison_memory_region(const volatile void* at, size_t bytes);
-__attribute__((weak)) void* __tsan_get_current_fiber(void);
-__attribute__((weak)) void* __tsan_create_fiber(unsigned flags);
-__attribute__((weak)) void __tsan_destroy_fiber(void* fiber);
-__attribute__((weak)) void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 }
 
 namespace cuda_sim {
@@ -27,8 +23,6 @@ constexpr int kWarp = 32;
 enum class State { kReady, kAtBlock, kAtWarp, kDone };
 
 struct Fiber {
-  Context context;
-  void* tsan = nullptr;
   State state = State::kReady;
   dim3 index;
   int line = 0;
@@ -40,18 +34,43 @@ struct Warp {
   int waiting = 0;
 };
 
-// All stacks in one mapping, a page that nobody may touch below each.
-char* stacks() {
-  static char* const at = [] {
+// Stacks that run one thread after the other; starting new ones for every block would take longer than most blocks do.
+struct Stack {
+  Context context;
+  bool ready = false;
+};
+
+class Stacks {
+ public:
+  static Stacks& all() {
+    static Stacks stacks;
+    return stacks;
+  }
+  Stack& at(size_t i, void (*entry)()) {
+    Stack& s = stacks_[i];
+    if (s.ready) return s;
+    prepare(s.context, memory_ + i * (kStack + kGuard) + kGuard, kStack, entry);
+    s.ready = true;
+    return s;
+  }
+  // After an error: threads have stayed where it left them, and have not tidied up.
+  void renew() {
+    for (Stack& s : stacks_) s = {};
+    if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(memory_, kMostThreads * (kStack + kGuard));
+  }
+
+ private:
+  // One mapping, with a page that nobody may touch below each stack.
+  Stacks() : stacks_(kMostThreads) {
     const size_t bytes = kMostThreads * (kStack + kGuard);
     void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) throw std::bad_alloc();
-    for (size_t i = 0; i < kMostThreads; ++i)
-      mprotect(static_cast<char*>(p) + i * (kStack + kGuard), kGuard, PROT_NONE);
-    return static_cast<char*>(p);
-  }();
-  return at;
-}
+    memory_ = static_cast<char*>(p);
+    for (size_t i = 0; i < kMostThreads; ++i) mprotect(memory_ + i * (kStack + kGuard), kGuard, PROT_NONE);
+  }
+  std::vector<Stack> stacks_;
+  char* memory_ = nullptr;
+};
 
 class Block {
  public:
@@ -59,23 +78,14 @@ class Block {
       : thread_(thread), threads_(shape.x * shape.y * shape.z), fibers_(threads_), warps_(threads_ / kWarp) {
     shared_ = std::make_unique<std::byte[]>(shared + 1);
     std::memset(shared_.get(), 0xff, shared);
-    if (__tsan_create_fiber) {
-      main_tsan_ = __tsan_get_current_fiber();
-      for (Fiber& f : fibers_) f.tsan = __tsan_create_fiber(0);
-    }
     for (size_t i = 0; i < threads_; ++i) {
       const auto n = static_cast<unsigned>(i);
       fibers_[i].index = {n % shape.x, n / shape.x % shape.y, n / shape.x / shape.y};
-      prepare(fibers_[i].context, stacks() + i * (kStack + kGuard) + kGuard, kStack, [] { running_->enter(); });
     }
   }
   ~Block() {
     running_ = nullptr;
-    // Threads that stay where an error left them have not tidied up their stacks.
-    if (__asan_unpoison_memory_region && !complete_)
-      __asan_unpoison_memory_region(stacks(), kMostThreads * (kStack + kGuard));
-    if (__tsan_destroy_fiber)
-      for (Fiber& f : fibers_) __tsan_destroy_fiber(f.tsan);
+    if (!complete_) Stacks::all().renew();
   }
 
   void run(std::mt19937& order) {
@@ -134,22 +144,21 @@ class Block {
   static Block* running() { return running_; }
 
  private:
-  void enter() {
-    thread_();
-    wait(State::kDone, fibers_[current_].line);
+  static void enter() {
+    for (;;) {
+      running_->thread_();
+      running_->wait(State::kDone, 0);
+    }
   }
   void resume(size_t i) {
     current_ = i;
     threadIdx = fibers_[i].index;
-    if (main_tsan_) __tsan_switch_to_fiber(fibers_[i].tsan, 0);
-    change(main_, fibers_[i].context);
+    change(main_, Stacks::all().at(i, enter).context);
   }
   void wait(State state, int line) {
-    Fiber& f = fibers_[current_];
-    f.state = state;
-    f.line = line;
-    if (main_tsan_) __tsan_switch_to_fiber(main_tsan_, 0);
-    change(f.context, main_);
+    fibers_[current_].state = state;
+    fibers_[current_].line = line;
+    change(Stacks::all().at(current_, enter).context, main_);
   }
   void fail(const char* what, int line, int other) {
     error_ = std::string(what) + ": lines " + std::to_string(line) + " and " + std::to_string(other);
@@ -179,7 +188,6 @@ class Block {
   std::unique_ptr<std::byte[]> shared_;
   std::string error_;
   Context main_;
-  void* main_tsan_ = nullptr;
 };
 
 int64_t launched = 0;

@@ -88,22 +88,31 @@ class Block {
     if (!complete_) Stacks::all().renew();
   }
 
+  // Either every warp in turn goes as far as it can, so that it may be a barrier ahead of the others, or every thread
+  // goes to its next collective.
   void run(std::mt19937& order) {
     running_ = this;
-    std::vector<size_t> turns(threads_);
+    const size_t stretch = order() % 2 ? kWarp : threads_;
+    std::vector<size_t> turns(threads_), stretches(threads_ / stretch);
     std::iota(turns.begin(), turns.end(), 0);
-    std::ranges::shuffle(turns, order);
+    std::iota(stretches.begin(), stretches.end(), 0);
+    for (size_t i = 0; i < threads_; i += stretch) std::shuffle(&turns[i], &turns[i] + stretch, order);
+    std::ranges::shuffle(stretches, order);
     size_t done = 0;
+    const auto go = [&](size_t i) {
+      if (fibers_[i].state != State::kReady) return false;
+      resume(i);
+      if (!error_.empty()) throw CudaSimError(error_);
+      done += fibers_[i].state == State::kDone;
+      return true;
+    };
     for (bool moved = true; done < threads_ && moved;) {
       moved = false;
-      for (const size_t i : turns) {
-        Fiber& f = fibers_[i];
-        if (f.state != State::kReady) continue;
-        moved = true;
-        resume(i);
-        if (!error_.empty()) throw CudaSimError(error_);
-        done += f.state == State::kDone;
-      }
+      for (const size_t s : stretches)
+        for (bool any = true; any; moved |= any) {
+          any = false;
+          for (size_t i = s * stretch; i < (s + 1) * stretch; ++i) any |= go(turns[i]);
+        }
     }
     complete_ = done == threads_;
     if (!complete_) throw CudaSimError(stuck());

@@ -140,6 +140,17 @@ TEST(CudaSampling, SaysWhyNothingIsChosen) {
   EXPECT_EQ(sample_one(logits, r).token, 1);
 }
 
+TEST(CudaSampling, EveryThreadSeesWhatAnotherHasBanned) {
+  for (int32_t token = 1; token < 20; ++token) {
+    Row r;
+    r.row.greedy = 1;
+    r.touches = {{.token = token, .flags = Touch::kBanned}};
+    std::vector<float> logits(40, 1);
+    logits[static_cast<size_t>(token)] = 9, logits[33] = 2;
+    EXPECT_EQ(sample_one(logits, r).token, 33);
+  }
+}
+
 TEST(CudaSampling, DrawsByTheWeights) {
   std::vector<int> seen(3);
   for (int i = 0; i < 200; ++i) {

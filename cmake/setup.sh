@@ -149,6 +149,34 @@ fetch_torch_npu() {
 # Whether torch_npu can run here: its wheel is for x86_64 and for one minor version of torch.
 fits_torch_npu() { [[ $(uname -m) == x86_64 && $(version_of "$torch") == "${fetched_torch_npu%.*}".* ]]; }
 
+# --- nvcc ---
+
+# Sets `nvcc` to the CUDA compiler that a build finds, empty when there is none (src/ops/cuda/CMakeLists.txt).
+find_nvcc() {
+  local found
+  nvcc=
+  for found in "${CUDA_HOME:-/nowhere}/bin/nvcc" "$(command -v nvcc || true)" /usr/local/cuda/bin/nvcc \
+    "$root/build/cuda/nvidia/cu13/bin/nvcc"; do
+    [[ ! -x $found ]] || { nvcc=$found && return; }
+  done
+}
+
+# Fetches a CUDA compiler with pip into build/cuda, so that the kernels are compiled where nobody has installed one. For
+# tests: without it the program is built without them. One release's parts: compiler, its headers and code generator,
+# the runtime, and CCCL, whose headers the runtime's own include.
+fetch_nvcc() {
+  local into=$root/build/cuda.part
+  find_nvcc
+  [[ -z $nvcc ]] || return 0
+  say "fetching a CUDA compiler with pip into build/cuda (the only time)"
+  rm -rf "$into"
+  pip_into "$into" --no-deps nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 \
+    nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85 || return
+  rm -rf "$root/build/cuda"
+  mv "$into" "$root/build/cuda"
+  find_nvcc
+}
+
 # --- configure and build ---
 
 # As many compilers as there are cores, and memory for them: a unit that reads libtorch's headers takes a gigabyte.

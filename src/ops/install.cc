@@ -1,6 +1,7 @@
 #include "ops/install.h"
 
 #include "ops/cache.h"
+#include "ops/cuda/install.h"
 #include "ops/ops.h"
 #include "ops/paged.h"
 #include "ops/vision.h"
@@ -14,6 +15,7 @@ void install_kernels(c10::Device device) {
   install_cpu_vision();
   install_cpu_cache();
   install_cpu_paged();
+  if (device.is_cuda()) install_cuda();
   if (device.is_privateuseone()) install_npu();
 }
 

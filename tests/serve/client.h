@@ -90,13 +90,13 @@ class Client {
   }
 
   // Reads on until `text` has come; false when the connection ended or fell silent before. Returns by `bytes()`.
-  bool read_until(std::string_view text, std::chrono::milliseconds patience = 20s) {
+  bool read_until(std::string_view text, std::chrono::milliseconds patience = 60s) {
     while (bytes_.find(text) == std::string::npos)
       if (!more(patience)) return false;
     return true;
   }
   // True when the server closes within the time.
-  bool closed(std::chrono::milliseconds patience = 20s) {
+  bool closed(std::chrono::milliseconds patience = 60s) {
     while (more(patience)) {}
     return ended_;
   }
@@ -118,7 +118,7 @@ class Client {
     if (header(out.headers, "transfer-encoding") == "chunked") return chunks(out), out;
     const std::string length(header(out.headers, "content-length"));
     while (length.empty() ? true : bytes_.size() < std::stoul(length))
-      if (!more(20s)) break;
+      if (!more(60s)) break;
     const size_t size = length.empty() ? bytes_.size() : std::min(bytes_.size(), std::stoul(length));
     out.body = bytes_.substr(0, size);
     out.whole = length.empty() ? ended_ : size == std::stoul(length);
@@ -156,7 +156,7 @@ class Client {
       if (!read_until("\r\n")) return;
       const size_t line = bytes_.find("\r\n"), size = std::stoul(bytes_.substr(0, line), nullptr, 16);
       while (bytes_.size() < line + 2 + size + 2)
-        if (!more(20s)) return;
+        if (!more(60s)) return;
       out.body += bytes_.substr(line + 2, size);
       bytes_.erase(0, line + 2 + size + 2);
       if (size == 0) {

@@ -39,6 +39,7 @@ class Gallery : public testing::Test {
 };
 
 TEST_F(Gallery, APictureIsTheSameAloneAndAmongOthers) {
+  if (!device_under_test().is_cpu()) GTEST_SKIP() << "only a processor's kernels treat rows alike to the bit";
   const std::string wanted = R"({"prompt":"rocket","seed":5,"num_inference_steps":10,"cache":"default"})";
   const std::string alone = file_of(made(wanted), 0);
   std::vector<Client> others;
@@ -55,6 +56,7 @@ TEST_F(Gallery, APictureIsTheSameAloneAndAmongOthers) {
 }
 
 TEST_F(Gallery, SeveralPicturesHaveSeedsInARow) {
+  if (!device_under_test().is_cpu()) GTEST_SKIP() << "only a processor's kernels treat rows alike to the bit";
   const auto two = made(R"({"prompt":"rocket","seed":5,"n":2,"num_inference_steps":4,"cache":"none"})");
   const auto second = made(R"({"prompt":"rocket","seed":6,"num_inference_steps":4,"cache":"none"})");
   EXPECT_EQ(at(two, "data", 1, "seed"), Json(6));

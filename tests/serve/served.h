@@ -18,7 +18,7 @@ class Served {
     options.folder = kTinyLm;
     llm::Engine::Options engine;
     engine.scheduler = scheduler;
-    engine.blocks = 4096;
+    engine.blocks = 65536 / llm::default_block_size(device_under_test());
     auto model = value(models::load_language_model(kTinyLm, dtype, device_under_test()));
     auto started = value(LanguageModel::start(std::move(model), options, engine, app.metrics()));
     language = started.get();

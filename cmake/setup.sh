@@ -6,6 +6,10 @@ build_packages=(g++ cmake ninja-build ccache mold pkg-config nlohmann-json3-dev 
   libboost1.81-dev)
 test_packages=(python3 libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev clang-14 libclang-rt-14-dev
   chromium)
+# For the build for 64-bit ARM: what runs here, and the libraries that are unpacked into its sysroot.
+aarch64_packages=(g++-aarch64-linux-gnu qemu-user)
+sysroot_packages=(libstdc++-12-dev nlohmann-json3-dev libyaml-cpp-dev libfmt-dev libexpected-dev libcli11-dev
+  libutf8proc-dev libpcre2-dev libpng-dev libjpeg62-turbo-dev libwebp-dev libboost1.81-dev libgtest-dev libgmock-dev)
 oldest_torch=2.11 newest_torch=2.13 fetched_torch=2.13.0 fetched_torch_npu=2.13.0
 cpu_wheels=https://download.pytorch.org/whl/cpu
 
@@ -59,6 +63,29 @@ install_packages() {
   if ! { quietly update "${as_root[@]}" apt-get update && quietly packages "${as_root[@]}" $line; }; then
     die "these Debian packages could not be installed; when the network is back: apt-get update && $line"
   fi
+}
+
+# Debian's arm64 packages into build/sysroot-aarch64. They are unpacked, not installed: several -dev packages (of
+# libyaml-cpp, for one) cannot stand beside those of this machine, and apt would remove these.
+set_up_aarch64() {
+  local into=$root/build/sysroot-aarch64 part=$root/build/sysroot-aarch64.part wanted="${sysroot_packages[*]}" apt deb
+  install_packages "${build_packages[@]}" "${aarch64_packages[@]}"
+  [[ $(cat "$into/wanted" 2>/dev/null) != "$wanted" ]] || return 0
+  say "fetching Debian's arm64 libraries into build/sysroot-aarch64 (the only time)"
+  rm -rf "$into" "$part"
+  mkdir -p "$part"/{state/lists/partial,cache/archives/partial,root}
+  : >"$part/status"
+  apt=(apt-get -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Install-Recommends=false
+    -o APT::Sandbox::User= -o Debug::NoLocking=1 -o Dir::State="$part/state" -o Dir::State::status="$part/status"
+    -o Dir::Cache="$part/cache")
+  # shellcheck disable=SC2086
+  if ! { quietly sysroot "${apt[@]}" update && quietly sysroot "${apt[@]}" install -y --download-only $wanted; }; then
+    die "Debian's arm64 packages could not be fetched: bring the network back"
+  fi
+  for deb in "$part"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$part/root"; done
+  printf '%s\n' "$wanted" >"$part/root/wanted"
+  mv "$part/root" "$into"
+  rm -rf "$part"
 }
 
 # --- libtorch ---

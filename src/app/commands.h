@@ -17,6 +17,7 @@ Result<int> bench(const Arguments& args);
 Result<int> tune(const Arguments& args);
 Result<int> chat(const Arguments& args);
 Result<int> complete(const Arguments& args);
+Result<int> doctor(const Arguments& args);
 Result<int> render(const Arguments& args);
 Result<int> serve(const Arguments& args);
 Result<int> tokenize(const Arguments& args);

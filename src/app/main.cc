@@ -29,7 +29,8 @@ constexpr Command kCommands[] = {{"generate", "make pictures from text", generat
                                  {"serve", "serve models over HTTP, with a page for the browser", serve},
                                  {"render", "show a conversation as a model reads it", render},
                                  {"tokenize", "text to token ids, and back", tokenize},
-                                 {"bench", "measure the parts of a model", bench}};
+                                 {"bench", "measure the parts of a model", bench},
+                                 {"doctor", "check this machine and its accelerators, and how to mend them", doctor}};
 
 constexpr const char* kOutOfMemory = "out of memory: make smaller or fewer pictures, or use --vae-tiling";
 

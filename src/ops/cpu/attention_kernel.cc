@@ -54,7 +54,7 @@ class Multiplier {
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) store(y + r * y_pitch + column + c * kLanes, acc[r][c]);
     };
-    constexpr int kWide = kLanes == 16 ? 4 : 2;
+    constexpr int kWide = kRegisters == 32 ? 4 : 2;
     int64_t column = 0;
     for (; column + kWide * kLanes <= columns; column += kWide * kLanes) part.template operator()<kWide>(column);
     for (; column + 2 * kLanes <= columns; column += 2 * kLanes) part.template operator()<2>(column);

@@ -176,7 +176,7 @@ void run(const Plan& plan, const Tile<typename L::Input>& t, int64_t phase) {
 template <class L>
 void run(const Plan& plan, const Tile<typename L::Input>& t, int64_t phase) {
   if constexpr (kLanes < 16) {
-    run<L, 6, 2>(plan, t, phase);
+    run<L, 6, kRegisters == 32 ? 4 : 2>(plan, t, phase);
   } else {
     switch (plan.filter.panel) {
       case 64:

@@ -6,6 +6,7 @@
 #include <new>
 #include <string>
 #if defined(__linux__)
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -22,6 +23,11 @@ namespace avx512 {
 extern const Kernels kernels;
 }
 namespace avx2 {
+extern const Kernels kernels;
+}
+#endif
+#if defined(__aarch64__)
+namespace armbf16 {
 extern const Kernels kernels;
 }
 #endif
@@ -62,6 +68,9 @@ std::vector<Variant> variants() {
   v.push_back({&avx512bf16::kernels, bf16});
   v.push_back({&avx512::kernels, avx512});
   v.push_back({&avx2::kernels, avx2});
+#endif
+#if defined(__aarch64__) && defined(__linux__)
+  v.push_back({&armbf16::kernels, (::getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0});
 #endif
   v.push_back({&baseline::kernels, true});
   return v;

@@ -146,7 +146,7 @@ class Paged {
   // places.
   template <int R>
   void score(const PagedSequence& span, int64_t group, int64_t begin, int64_t end) {
-    constexpr int C = kLanes == 16 ? 4 : 2;
+    constexpr int C = kRegisters == 32 ? 4 : 2;
     const int64_t lanes = a_.key_width / kValues, head_lanes = lanes * a_.block_size;
     const Input* q[R];
     for (int r = 0; r < R; ++r) q[r] = queries_ + r * a_.key_width;
@@ -202,7 +202,7 @@ class Paged {
 
   template <int R>
   void weigh(const PagedSequence& span, int64_t group, int64_t begin, int64_t end) {
-    constexpr int C = kLanes == 16 ? 4 : 2;
+    constexpr int C = kRegisters == 32 ? 4 : 2;
     const int64_t e = a_.value_width, lanes = a_.block_size / kValues;
     const auto some = [&]<int N>(int64_t column) {
       f32v acc[R][N] = {};

@@ -7,6 +7,8 @@
 #include <utility>
 #if defined(__AVX512F__)
 #include <immintrin.h>
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+#include <arm_neon.h>
 #endif
 
 #include "ops/cpu/kernels.h"
@@ -20,7 +22,12 @@ inline constexpr int kLanes = 8;
 #else
 inline constexpr int kLanes = 4;
 #endif
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr int kRegisters = 32;
+#else
+inline constexpr int kRegisters = 16;
+#endif
+#if defined(__AVX512BF16__) || defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
 inline constexpr bool kHasBf16 = true;
 #else
 inline constexpr bool kHasBf16 = false;
@@ -67,6 +74,8 @@ inline void store(float* p, f32v v) { std::memcpy(p, &v, sizeof v); }
 inline void store(bf16* p, f32v v) {
 #if defined(__AVX512BF16__)
   const auto h = _mm512_cvtneps_pbh((__m512)v);
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+  const auto h = vcvt_bf16_f32((float32x4_t)v);
 #else
   const auto h = __builtin_convertvector(round_to_bf16(v), u16v);
 #endif

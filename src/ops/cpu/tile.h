@@ -26,12 +26,13 @@ using Bf16Lane = std::conditional_t<kHasMatrix, MatrixLane, std::conditional_t<k
 template <class L>
 inline constexpr int kBlockRows = std::is_same_v<L, MatrixLane> ? 32 : 6;
 
-// Columns per tile: 6 x 4 accumulators of AVX-512's 32 registers, 6 x 2 of the 16 that the others have. A single row
-// takes all columns of a panel that registers allow, since there it is the latency of the sums that limits.
+// Columns per tile: 6 x 4 accumulators of the 32 registers of AVX-512 and ARM, 6 x 2 of the 16 that others have. A
+// single row takes all columns of a panel that registers allow, since there it is the latency of the sums that limits.
 template <int R>
-inline constexpr int kTileVectors = kLanes == 16 ? 4
-                                    : R == 1     ? 8
-                                                 : 2;
+inline constexpr int kTileVectors = kLanes == 16       ? 4
+                                    : R == 1           ? 8
+                                    : kRegisters == 32 ? 4
+                                                       : 2;
 
 // Memory that is needed soon: `lines` cache lines of it are asked for at every fourth lane, and `data` moves on.
 struct Ahead {
@@ -50,6 +51,13 @@ template <class L, int R, int C>
       const u32v x = splat_lane(a[r] + 2 * lane);
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) acc[r][c] = (f32v)_mm512_dpbf16_ps((__m512)acc[r][c], (__m512bh)x, (__m512bh)w[c]);
+    }
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const auto x = (bfloat16x8_t)splat_lane(a[r] + 2 * lane);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) acc[r][c] = (f32v)vbfdotq_f32((float32x4_t)acc[r][c], (bfloat16x8_t)w[c], x);
     }
 #endif
   } else {

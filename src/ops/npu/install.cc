@@ -1,25 +1,34 @@
 #include <fmt/core.h>
 
+#include <functional>
 #include <mutex>
 
+#include "device/device.h"
 #include "ops/install.h"
 #include "ops/npu/npu.h"
 #include "ops/npu/operator.h"
+#include "tensor/survive.h"
 
 namespace cairn::ops {
 namespace {
 
 constexpr auto kNPU = c10::DeviceType::PrivateUse1;
 
-// Whether torch_npu has all of them. What it lacks is said once, since a slow NPU should not be a riddle.
-bool there_are(std::initializer_list<npu::Operator> operators) {
-  bool all = true;
+Tensor halves(at::IntArrayRef shape) { return zeros(shape, kF16, c10::Device(kNPU, 0)); }
+
+// Whether torch_npu has all of them and this NPU does what they are for: some take less on older ones. What is lacking
+// is said once, since a slow NPU should not be a riddle.
+bool there_are(std::initializer_list<npu::Operator> operators, const std::function<void()>& trial) {
   for (const auto& op : operators)
     if (!op.exists()) {
       fmt::print(stderr, "note: this torch_npu has no {}; plain operations take its place\n", op.name());
-      all = false;
+      return false;
     }
-  return all;
+  const auto works = survived(trial, "");
+  if (!works)
+    fmt::print(stderr, "note: {} does not do what is wanted here ({}); plain operations take its place\n",
+               operators.begin()->name(), works.error().what);
+  return works.has_value();
 }
 
 }  // namespace
@@ -28,19 +37,43 @@ void install_npu() {
   using npu::Operator;
   static std::once_flag once;
   std::call_once(once, [] {
-    const bool norms = there_are({Operator("npu::npu_rms_norm")});
+    const Inference no_gradients;
+    const bool norms = there_are({Operator("npu::npu_rms_norm")}, [] {
+      (void)npu::rms_norm(halves({2, 16}), halves({16}), 1e-6, kF16);
+    });
     if (norms) rms_norm.on(kNPU, npu::rms_norm);
-    if (there_are({Operator("npu::npu_swiglu")})) linear_glu.on(kNPU, npu::linear_glu);
-    if (there_are({Operator("npu::npu_rotary_mul")}) && norms) {
+    const Operator swiglu("npu::npu_swiglu");
+    if (there_are({swiglu}, [&] { (void)swiglu({{"input|self", halves({2, 32})}}); }))
+      linear_glu.on(kNPU, npu::linear_glu);
+    const Operator rotary("npu::npu_rotary_mul");
+    const bool rotates = there_are({rotary}, [&] {
+      const Tensor table = halves({1, 2, 1, 16});
+      (void)rotary({{"input|self", table}, {"r1", table}, {"r2", table}, {"rotary_mode", "interleave"}});
+    });
+    if (rotates && norms) {
       rope_table.on(kNPU, npu::rope_table);
       qkv.on(kNPU, npu::qkv);
     }
-    if (there_are({Operator("npu::npu_fusion_attention")})) attention.on(kNPU, npu::attention);
-    if (there_are({Operator("npu::npu_scatter_pa_kv_cache")})) write_kv.on(kNPU, npu::write_kv);
-    if (there_are({Operator("npu::npu_fused_infer_attention_score"),
-                   Operator("npu::npu_fused_infer_attention_score", "out"),
-                   Operator("npu::_npu_fused_infer_attention_score_get_max_workspace")}))
+    if (there_are({Operator("npu::npu_fusion_attention")}, [] {
+          const Tensor x = halves({1, 16, 1, 16});
+          (void)npu::attention(x, x, x, {}, false, 1);
+        }))
+      attention.on(kNPU, npu::attention);
+    const Tensor cache = halves({1, 128, 1, 16}), rows = halves({1, 1, 16});
+    const Tensor number = zeros({1}, Dtype::Int, c10::Device(kNPU, 0));
+    if (there_are({Operator("npu::npu_scatter_pa_kv_cache")},
+                  [&] { npu::write_kv(rows, rows, cache, cache.clone(), number); }))
+      write_kv.on(kNPU, npu::write_kv);
+    if (there_are(
+            {Operator("npu::npu_fused_infer_attention_score"), Operator("npu::npu_fused_infer_attention_score", "out"),
+             Operator("npu::_npu_fused_infer_attention_score_get_max_workspace")},
+            [&] {
+              const int32_t block = 0;
+              const PagedSequence one{.row = 0, .rows = 1, .keys = 1, .blocks = &block};
+              (void)npu::paged_attention(rows, cache, cache, {one, number.view({1, 1}), number, number}, {});
+            }))
       paged_attention.on(kNPU, npu::paged_attention);
+    device::synchronize(c10::Device(kNPU, 0));
   });
 }
 

@@ -33,7 +33,7 @@ struct GenerateOptions {
   std::vector<double> sigmas;
   double guidance_scale = 3.5, true_cfg_scale = 1.0, strength = 0.6;
   bool summary = false, track_memory = false, quiet = false, compare = false, grid = false, vae_tiling = false,
-       vae_slicing = false;
+       vae_slicing = false, disable_graph = false;
 
   void fields(auto& f) {
     f("prompts", prompts, "file with a prompt a line")("negative_prompt", negative_prompt,
@@ -53,6 +53,8 @@ struct GenerateOptions {
         "strength", strength, "share of the steps that change it", between(0, 1));
     f("vae_tiling", vae_tiling, "decode in tiles: less memory")("vae_slicing", vae_slicing,
                                                                 "decode one picture at a time");
+    f("disable_graph", disable_graph, "on an accelerator: start every kernel anew instead of replaying captured blocks",
+      alias({"disable_cuda_graph"}));
     f("save_path", save_path, "where the picture goes: .png, .jpg or .webp; several get numbers");
     f("grid", grid, "also join the pictures of the batch into one")(
         "compare", compare, "also without the cache: speed-up, PSNR, SSIM, both side by side");
@@ -95,6 +97,7 @@ Result<diffusion::Request> request_of(const GenerateOptions& o) {
   r.strength = o.strength;
   r.portions = {.slicing = o.vae_slicing, .tiling = o.vae_tiling};
   if (!o.image.empty()) r.image = TRY(image::load(o.image));
+  r.graphs = !o.disable_graph;
   r.seeds.assign(o.seed.begin(), o.seed.end());
   if (r.seeds.empty()) r.seeds = {std::random_device{}() % 1'000'000'000};
   // As many seeds as pictures were wanted without saying so: one picture each.

@@ -155,7 +155,8 @@ Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Engin
     auto pipeline = TRY(load_model(m, true));
     app.add(TRY(serve::PictureModel::start(
         std::move(pipeline), n.name,
-        {.max_running_pictures = o.max_running_images, .max_queued_requests = o.max_queued_images}, app.metrics())));
+        {.max_running_pictures = o.max_running_images, .max_queued_requests = o.max_queued_images,
+         .graphs = !engine.graph.disable}, app.metrics())));
   }
   if (!o.synthetic.empty())
     TRY_VOID(add(TRY(models::synthetic_language_model(o.synthetic, dtype, device)), {o.synthetic, ""}));

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "diffusion/block_graphs.h"
 #include "diffusion/denoiser.h"
 #include "ops/ops.h"
 
@@ -66,11 +67,23 @@ Tensor Batch::texts() const {
   return gathered(parts);
 }
 
+const Tensor& Batch::Modulated::rope() const {
+  return fixed_ ? fixed_->rope : batch_->members_.front().in.prepared.rope;
+}
+
+Batch::Modulated Batch::Modulated::noting(std::set<size_t>& layers) const {
+  Modulated out = *this;
+  out.noted_ = &layers;
+  return out;
+}
+
 Tensor Batch::Modulated::operator[](size_t layer) const {
+  if (fixed_) return fixed_->layers.at(layer);
+  if (noted_) noted_->insert(layer);
   std::vector<Tensor> parts;
-  parts.reserve(members_.size());
-  for (const size_t i : members_) {
-    const Input& in = batch_.members_[i].in;
+  parts.reserve(members_->size());
+  for (const size_t i : *members_) {
+    const Input& in = batch_->members_[i].in;
     parts.push_back(in.modulation[layer].select(0, in.row));
   }
   return gathered(parts);
@@ -109,7 +122,8 @@ Streams Batch::run(std::string_view stack, const Streams& in, int64_t depth, con
       encoder.push_back(walks[i].streams().encoder);
     }
     const Streams x{gathered(hidden), gathered(encoder)};
-    const Streams y = blocks(x, range, Modulated(*this, ready));
+    const Modulated modulated(*this, ready);
+    const Streams y = graphs_ ? graphs_->run(x, range, modulated, blocks) : blocks(x, range, modulated);
     int64_t first = 0;
     for (size_t i = 0; i < ready.size(); ++i) {
       const int64_t n = members_[ready[i]].pictures;

@@ -1,6 +1,8 @@
 // The network that says, for a noisy latent, which way the picture lies.
 #pragma once
 #include <functional>
+#include <map>
+#include <set>
 #include <string_view>
 #include <vector>
 
@@ -43,27 +45,40 @@ struct Input {
 // Requests of one shape (latent size and text length) in one forward, each at a step of its own and with a cache of its
 // own. The guidance branch of a request is a member of its own, which comes after its main one. Their pictures follow
 // one another in the first dimension: M pictures in all.
+class BlockGraphs;
+
 class Batch {
  public:
-  Batch() = default;
+  // With graphs, blocks are replayed where they can be; they must outlive the batch.
+  explicit Batch(BlockGraphs* graphs = nullptr) : graphs_(graphs) {}
   Batch(const Input& in, RequestCache& cache) { add(in, cache); }
   // What it refers to must outlive the batch.
   void add(const Input& in, RequestCache& cache);
   bool empty() const { return members_.empty(); }
 
-  Tensor latents() const;                                                   // (M, tokens, channels)
-  Tensor texts() const;                                                     // (M, T, D)
-  const Tensor& rope() const { return members_.front().in.prepared.rope; }  // of any: they are all alike
+  Tensor latents() const;  // (M, tokens, channels)
+  Tensor texts() const;    // (M, T, D)
+  // What a graph reads of requests, in the same memory at every replay.
+  struct Fixed {
+    std::map<size_t, Tensor> layers;
+    Tensor rope;
+  };
 
-  // The modulation of some requests, or of all.
+  // What blocks read of some requests, or of all: their modulation, and where their tokens are.
   class Modulated {
    public:
-    Modulated(const Batch& batch, const std::vector<size_t>& members) : batch_(batch), members_(members) {}
+    Modulated(const Batch& batch, const std::vector<size_t>& members) : batch_(&batch), members_(&members) {}
+    explicit Modulated(const Fixed& fixed) : fixed_(&fixed) {}
     Tensor operator[](size_t layer) const;  // (pictures, parts, D)
+    const Tensor& rope() const;             // (2, tokens, head width), the same for all
+    // The same, which notes the layers that it is asked for.
+    Modulated noting(std::set<size_t>& layers) const;
 
    private:
-    const Batch& batch_;
-    const std::vector<size_t>& members_;
+    const Batch* batch_ = nullptr;
+    const std::vector<size_t>* members_ = nullptr;
+    const Fixed* fixed_ = nullptr;
+    std::set<size_t>* noted_ = nullptr;
   };
   Modulated modulated() const { return {*this, all_}; }
 
@@ -84,6 +99,7 @@ class Batch {
     int64_t first, pictures;  // its place among all pictures
   };
 
+  BlockGraphs* graphs_ = nullptr;
   std::vector<Member> members_;
   std::vector<size_t> all_;  // 0, 1, …
 };

@@ -81,6 +81,7 @@ struct EngineState {
   std::list<Run> running, finished;  // denoising, in order of arrival; waiting to be decoded
   EngineStats counted;
   uint64_t turn = 0;
+  std::optional<BlockGraphs> graphs;  // the thread's
   std::thread thread;
 };
 
@@ -143,6 +144,7 @@ void EngineState::begin(Order order) {
   const auto start = Clock::now();
   const auto begun = survived(
       [&] {
+        order.request->graphs = false;  // the engine's own are for all
         Generation g = or_throw(pipeline.begin(*order.request));
         running.push_back({order.number, order.sink, order.preview_every, waited, start, std::move(g), turn});
       },
@@ -181,7 +183,7 @@ void EngineState::step() {
   const auto ran = survived(
       [&] {
         const device::Busy busy(pipeline.parts().denoiser->device());
-        results = advance(generations);
+        results = diffusion::advance(generations, graphs ? &*graphs : nullptr);
       },
       kAdvice);
   if (!ran && ran.error().code != Code::kExhausted) device::look_after(pipeline.parts().denoiser->device());
@@ -251,7 +253,9 @@ void EngineState::publish() {
 
 void EngineState::loop() {
   const Inference no_gradients;
-  const device::Stream stream(pipeline.parts().denoiser->device());
+  const c10::Device device = pipeline.parts().denoiser->device();
+  const device::Stream stream(device);
+  if (options.graphs && !device.is_cpu()) graphs.emplace(device);
   const device::Stream::Use use(stream);
   while (take_orders()) {
     admit();

@@ -55,6 +55,7 @@ class Engine {
   struct Options {
     int64_t max_running_pictures = 8;  // of requests that share the memory and the forwards
     int64_t max_queued_requests = 64;  // that wait to be begun
+    bool graphs = true;                // on an accelerator: blocks are captured and replayed
   };
 
   // Cancels its request when it goes.

@@ -200,6 +200,10 @@ Result<Generation> Pipeline::begin(const Request& r) const {
     timesteps = timesteps.to(parts_.denoiser->dtype()).div(static_cast<double>(parts_.scheduler.num_train_timesteps));
     for (const auto& text : texts)
       g.sides_.push_back({parts_.denoiser->prepare(text, timesteps, r.guidance_scale, g.size_), {}, 0, 0});
+    if (const c10::Device device = parts_.denoiser->device(); !device.is_cpu() && r.graphs) {
+      device::synchronize(device);  // its steps run on another stream
+      g.on_ = std::make_unique<Generation::Device>(device);
+    }
     return std::move(g);
   });
 }
@@ -229,13 +233,15 @@ Result<void> Generation::take(const Tensor& velocity) {
 
 void Generation::advance() {
   Generation* const self = this;
-  or_throw(std::move(diffusion::advance({&self, 1}).front()));
+  if (!on_) return or_throw(std::move(diffusion::advance({&self, 1}).front()));
+  const device::Stream::Use use(on_->stream);
+  or_throw(std::move(diffusion::advance({&self, 1}, &on_->graphs).front()));
 }
 
-std::vector<Result<void>> advance(std::span<Generation* const> runs) {
+std::vector<Result<void>> advance(std::span<Generation* const> runs, BlockGraphs* graphs) {
   std::vector<Result<void>> out;
   if (runs.empty()) return out;
-  Batch batch, later;
+  Batch batch(graphs), later(graphs);
   for (Generation* g : runs) {
     check(!g->done(), "advance() after the last step");
     batch.add(g->input(Branch::kMain), *g->cache_);

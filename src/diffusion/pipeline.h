@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "diffusion/autoencoder.h"
+#include "diffusion/block_graphs.h"
 #include "diffusion/denoiser.h"
 #include "diffusion/solver.h"
 #include "diffusion/text_encoder.h"
@@ -36,6 +37,7 @@ struct Request {
   double strength = 0.6;              // image to image: share of the steps that are run
   Portions portions;                  // autoencoder tiling and slicing
   std::optional<CacheConfig> cache;   // overrides the pipeline's
+  bool graphs = true;                 // on an accelerator: blocks are captured and replayed
 };
 
 // The parts of a pipeline. Shared, immutable.
@@ -100,6 +102,8 @@ class Generation {
   const Tensor& latents() const { return latents_; }  // packed (N, tokens, channels), in the denoiser's dtype
   std::vector<image::Image> pictures() const;         // of the latents as they are: also a preview
   const RequestCache& cache() const { return *cache_; }
+  // The graphs of advance(); null where there are none.
+  const BlockGraphs* graphs() const { return on_ ? &on_->graphs : nullptr; }
   const std::vector<std::string>& warnings() const { return warnings_; }
   LatentSize size() const { return size_; }
   int64_t images() const { return latents_.size(0); }
@@ -107,7 +111,12 @@ class Generation {
 
  private:
   friend class Pipeline;
-  friend std::vector<Result<void>> advance(std::span<Generation* const> runs);
+  friend std::vector<Result<void>> advance(std::span<Generation* const> runs, BlockGraphs* graphs);
+  struct Device {
+    explicit Device(c10::Device d) : stream(d), graphs(d) {}
+    device::Stream stream;
+    BlockGraphs graphs;
+  };
   struct Side {  // one side of classifier-free guidance
     Prepared prepared;
     Modulation modulation;
@@ -128,11 +137,12 @@ class Generation {
   std::vector<Noise> noises_;
   std::unique_ptr<RequestCache> cache_;
   std::vector<std::string> warnings_;
+  std::unique_ptr<Device> on_;  // where advance() works
 };
 
 // One denoising step of each, in one forward of the denoiser where several are given: of one pipeline, latent size and
 // text length, none of them done. Their steps, caches and guidance may differ, and each gets what it would get alone.
-// An error is of that request alone; what concerns all of them is thrown.
-std::vector<Result<void>> advance(std::span<Generation* const> runs);
+// An error is of that request alone; what concerns all of them is thrown. `graphs`: of the thread that calls.
+std::vector<Result<void>> advance(std::span<Generation* const> runs, BlockGraphs* graphs = nullptr);
 
 }  // namespace cairn::diffusion

@@ -202,8 +202,8 @@ class Flux final : public diffusion::Denoiser {
   Tensor forward(const diffusion::Batch& batch) const override {
     const Streams x{image_in_.as(residual_, batch.latents()), batch.texts()};
     const auto depth = static_cast<int64_t>(doubles_.size() + singles_.size());
-    const Streams y = batch.run(
-        kStack, x, depth, [&](const Streams& s, Range r, const Context& c) { return blocks(s, r, c, batch.rope()); });
+    const Streams y = batch.run(kStack, x, depth,
+                                [&](const Streams& s, Range r, const Context& c) { return blocks(s, r, c, c.rope()); });
     const Tensor m = batch.modulated()[modulation_.size() - 1];
     return out_(modulated(y.hidden, m, 1, 0, dtype_));  // this layer's parts come as scale, shift
   }

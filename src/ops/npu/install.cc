@@ -54,7 +54,8 @@ void install_npu() {
       rope_table.on(kNPU, npu::rope_table);
       qkv.on(kNPU, npu::qkv);
     }
-    if (there_are({Operator("npu::npu_fusion_attention")}, [] {
+    const Operator infer("npu::npu_fused_infer_attention_score");
+    if (there_are({infer.exists() ? infer : Operator("npu::npu_fusion_attention")}, [] {
           const Tensor x = halves({1, 16, 1, 16});
           (void)npu::attention(x, x, x, {}, false, 1);
         }))

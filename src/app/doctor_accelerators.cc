@@ -1,5 +1,5 @@
-// Ascend and CUDA: devices, drivers, and the software that must fit together. Looks at files only: opening a device or
-// torch_npu may take seconds, and may hang where something is broken.
+// Ascend and CUDA: devices, drivers, and the software that must fit together. The last question opens them, the others
+// look at files.
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -7,6 +7,7 @@
 
 #include "app/doctor_checks.h"
 #include "base/strings.h"
+#include "device/device.h"
 
 namespace cairn::app {
 namespace {
@@ -257,11 +258,15 @@ Answer nccl(const Machine& m) {
 
 // What libtorch opens against what the system has.
 Answer seen(const Machine& m, const char* kind, const std::vector<int64_t>& nodes, const char* none) {
-  if (nodes.empty()) return skip(none);
   std::vector<std::string> names;
-  for (const auto& device : m.devices())
-    if (device.kind == kind) names.push_back(device.name);
-  if (names.empty()) return fail("none of them can be opened", "mend what is above");
+  std::string why = "none of them can be opened";
+  for (const auto& device : m.devices()) {
+    if (device.kind != kind) continue;
+    if (device.error.empty()) names.push_back(device.name);
+    if (!device.error.empty()) why = device.error;
+  }
+  if (names.empty() && nodes.empty()) return skip(none);
+  if (names.empty()) return fail(why, "mend what is above");
   return ok(join(names, ", "));
 }
 Answer ascend_seen(const Machine& m) { return seen(m, "npu", ascend_nodes(m), kNoAscend); }
@@ -288,11 +293,19 @@ bool has_ascend(const Machine& m) {
 }
 bool has_cuda(const Machine& m) { return !cuda_nodes(m).empty() || m.exists("/proc/driver/nvidia/version"); }
 
-std::vector<DeviceSeen> devices_seen() {
-  const Machine here;
+std::vector<DeviceSeen> devices_seen(bool ascend, bool cuda) {
+  constexpr int kMost = 64;
   std::vector<DeviceSeen> devices;
-  for (size_t i = 0; i < ascend_nodes(here).size(); ++i) devices.push_back({"npu", fmt::format("npu:{}", i)});
-  for (size_t i = 0; i < cuda_nodes(here).size(); ++i) devices.push_back({"cuda", fmt::format("cuda:{}", i)});
+  for (const std::string kind : {"npu", "cuda"}) {
+    if (!(kind == "npu" ? ascend : cuda)) continue;
+    for (int i = 0; i < kMost; ++i) {
+      std::string name = fmt::format("{}:{}", kind, i);
+      const auto opened = device::open(name);
+      if (!opened && i > 0) break;  // that was the last one
+      devices.push_back({kind, std::move(name), opened ? "" : opened.error().what});
+      if (!opened) break;
+    }
+  }
   return devices;
 }
 

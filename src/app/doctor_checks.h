@@ -31,10 +31,11 @@ struct Space {  // bytes
 
 struct DeviceSeen {
   std::string kind, name;  // "npu", "npu:0"
+  std::string error{};     // why it cannot be opened
 };
 
-// The accelerators that Cairn can compute on. So far those that have a device node; opens none of them.
-std::vector<DeviceSeen> devices_seen();
+// The accelerators that Cairn can compute on, opened, and of each kind that is asked for the first that cannot be.
+std::vector<DeviceSeen> devices_seen(bool ascend, bool cuda);
 
 // Where the questions look. Tests make machines of files in a folder. Nothing here throws for what a file holds.
 struct Machine {

@@ -88,7 +88,7 @@ Machine Machine::here() {
   };
   m.space = space_of;
   m.weights = readable;
-  m.devices = devices_seen;
+  m.devices = [ascend = has_ascend(m), cuda = has_cuda(m)] { return devices_seen(ascend, cuda); };
   return m;
 }
 

@@ -30,7 +30,9 @@ void install_npu() {
   std::call_once(once, [] {
     const bool norms = there_are({Operator("npu::npu_rms_norm")});
     if (norms) rms_norm.on(kNPU, npu::rms_norm);
-    if (there_are({Operator("npu::npu_swiglu")})) linear_glu.on(kNPU, npu::linear_glu);
+    const bool gelu = there_are({Operator("npu::npu_gelu")});
+    if (gelu) linear.on(kNPU, npu::linear);
+    if (there_are({Operator("npu::npu_swiglu")}) && gelu) linear_glu.on(kNPU, npu::linear_glu);
     if (there_are({Operator("npu::npu_rotary_mul")}) && norms) {
       rope_table.on(kNPU, npu::rope_table);
       qkv.on(kNPU, npu::qkv);

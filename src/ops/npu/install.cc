@@ -42,8 +42,12 @@ void install_npu() {
       (void)npu::rms_norm(halves({2, 16}), halves({16}), 1e-6, kF16);
     });
     if (norms) rms_norm.on(kNPU, npu::rms_norm);
-    const Operator swiglu("npu::npu_swiglu");
-    if (there_are({swiglu}, [&] { (void)swiglu({{"input|self", halves({2, 32})}}); }))
+    const Operator gelu("npu::npu_gelu"), swiglu("npu::npu_swiglu");
+    const bool gelus = there_are({gelu}, [&] {
+      (void)npu::linear({halves({1, 2, 16})}, {halves({16, 16}), {}}, Activation::kGelu, kF16);
+    });
+    if (gelus) linear.on(kNPU, npu::linear);
+    if (there_are({swiglu}, [&] { (void)swiglu({{"input|self", halves({2, 32})}}); }) && gelus)
       linear_glu.on(kNPU, npu::linear_glu);
     const Operator rotary("npu::npu_rotary_mul");
     const bool rotates = there_are({rotary}, [&] {

@@ -30,7 +30,18 @@ Tensor normed(const Tensor& x, const Tensor& weight, double eps) {
   return op({{"input|self", x}, {"gamma", weight.to(x.scalar_type())}, {"epsilon", eps}})[0];
 }
 
+// torch_npu's gelu computes the tanh form whichever is asked for; npu_gelu does as it is told.
+Tensor exact_gelu(const Tensor& x) {
+  static const Operator op("npu::npu_gelu");
+  return op({{"input|self", x}, {"approximate", "none"}})[0];
+}
+
 }  // namespace
+
+Tensor linear(at::TensorList x, const Weight& w, Activation act, Dtype out) {
+  if (act != Activation::kGelu) return reference::linear(x, w, act, out);
+  return exact_gelu(reference::linear(x, w, Activation::kNone, w.dtype())).to(out);
+}
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, Dtype out) {
   // In a wider type than the weight is stored in, the reference loses nothing.
@@ -40,6 +51,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, Dtype out) {
 }
 
 Tensor linear_glu(const Tensor& x, const Weight& gate, const Weight& up, Activation act) {
+  if (act == Activation::kGelu)
+    return (linear(x, gate, act, gate.dtype()) * linear(x, up, Activation::kNone, up.dtype())).to(x.scalar_type());
   const Tensor both = act == Activation::kSilu ? together({&gate, &up}) : Tensor();
   if (!both.defined()) return reference::linear_glu(x, gate, up, act);
   static const Operator op("npu::npu_swiglu");

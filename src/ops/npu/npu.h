@@ -4,6 +4,7 @@
 
 namespace cairn::ops::npu {
 
+Tensor linear(at::TensorList x, const Weight& w, Activation act, Dtype out);
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, Dtype out);
 Tensor linear_glu(const Tensor& x, const Weight& gate, const Weight& up, Activation act);
 // Cosines, then sines of one sign, in the dtype of the heads: (2, 1, T, 1, d).

@@ -6,8 +6,11 @@
 namespace cairn::ops::reference {
 namespace {
 
+// fp64 inputs stay fp64: the oracle of the tests.
+Tensor wide(const Tensor& t) { return t.scalar_type() == at::kDouble ? t : t.to(kF32); }
+
 Tensor widened(const Tensor& after, const Tensor& before, int64_t stride) {
-  const auto part = [&](const Tensor& t) { return t.slice(-1, 0, t.size(-1), stride).to(kF32); };
+  const auto part = [&](const Tensor& t) { return wide(t.slice(-1, 0, t.size(-1), stride)); };
   return before.defined() ? part(after) - part(before) : part(after);
 }
 
@@ -24,7 +27,7 @@ void fit(Tensor& out, const Tensor& like, at::IntArrayRef sizes) {
 }  // namespace
 
 Change change(const Tensor& after, const Tensor& before, const Tensor& anchor, int64_t stride, double important) {
-  const Tensor p = anchor.to(kF32), x = widened(after, before, stride);
+  const Tensor p = wide(anchor), x = widened(after, before, stride);
   Tensor difference = row_sums((p - x).abs()), magnitude = row_sums(p.abs());
   if (important > 0) {
     const Tensor chosen = difference.div(magnitude).gt(important);
@@ -46,7 +49,7 @@ void taylor_update(const Tensor& after, const Tensor& before, at::TensorList lad
   Tensor level = widened(after, before, 1);
   for (size_t i = 0; i < ladder.size(); ++i) {
     Tensor next;
-    if (i + 1 < ladder.size()) next = (level - ladder[i].to(kF32)).div(gap);
+    if (i + 1 < ladder.size()) next = (level - wide(ladder[i])).div(gap);
     ladder[i].copy_(level);
     level = next;
   }
@@ -56,9 +59,9 @@ Tensor weighted_sum(at::TensorList terms, const Tensor& base, const std::vector<
   const auto count = static_cast<int64_t>(terms.size());
   const Dtype dtype = base.defined() ? base.scalar_type() : terms[0].scalar_type();
   const auto sum = [&](const Tensor& from, int64_t row, const auto& part) {
-    Tensor out = from.defined() ? part(from).to(kF32) : Tensor();
+    Tensor out = from.defined() ? wide(part(from)) : Tensor();
     for (int64_t j = 0; j < count; ++j) {
-      const Tensor term = part(terms[static_cast<size_t>(j)]).to(kF32) * weights[static_cast<size_t>(row * count + j)];
+      const Tensor term = wide(part(terms[static_cast<size_t>(j)])) * weights[static_cast<size_t>(row * count + j)];
       out = out.defined() ? out + term : term;
     }
     return out.to(dtype);

@@ -34,13 +34,13 @@ Tensor group_norm(const Tensor& x, const GroupNorm& norm, Dtype out) {
 Tensor norm_conv(const Tensor& x, const GroupNorm& norm, const Weight& w, const ConvShape& shape,
                  const Tensor& residual) {
   const Tensor h = norm.defined() ? group_norm(x, norm, w.dtype()) : x;
-  const Tensor y = channels_last(convolve(channels_first(h), w, shape)).to(kF32);
+  const Tensor y = channels_last(convolve(channels_first(h), w, shape)).to(wide(w.dtype()));
   return residual.defined() ? residual + y : y;
 }
 
 Tensor upsample_conv(const Tensor& x, const Weight& w) {
   const Tensor doubled = channels_first(x).repeat_interleave(2, 2).repeat_interleave(2, 3);
-  return channels_last(convolve(doubled, w, {})).to(kF32);
+  return channels_last(convolve(doubled, w, {})).to(wide(w.dtype()));
 }
 
 }  // namespace cairn::ops::reference

@@ -290,33 +290,6 @@ TEST_P(Emoji, CachesThatMayNeverSkipChangeNoBit) {
       << "a cache that skips must differ";
 }
 
-// Front, middle and back of the stack are replayed as the gate's verdicts want them, and a neighbour changes nothing.
-TEST_P(Emoji, ReplayedBlocksAreTheBlocks) {
-  if (device_under_test().is_cpu()) GTEST_SKIP() << "of an accelerator's graphs";
-  for (const char* keys :
-       {R"({"Fn_compute_blocks":11,"residual_diff_threshold":0.0,"max_warmup_steps":1})",
-        R"({"Fn_compute_blocks":1,"Bn_compute_blocks":1,"residual_diff_threshold":0.2,"max_warmup_steps":3,)"
-        R"("enable_taylorseer":true})",
-        R"({"cache_type":"DBPrune","Fn_compute_blocks":2,"residual_diff_threshold":0.1,"max_warmup_steps":2})"}) {
-    diffusion::Request r;
-    r.prompts = {"rocket"};
-    r.seeds = {1};
-    r.steps = 16;
-    r.cache = *diffusion::parse_cache_config(*Json::parse(keys));
-    auto replayed = *pipe_.begin(r);
-    r.graphs = false;
-    auto eager = *pipe_.begin(r);
-    while (!eager.done()) {
-      replayed.advance();
-      eager.advance();
-    }
-    EXPECT_GT(replayed.graphs()->replays(), 10) << keys << " " << replayed.graphs()->refused();
-    EXPECT_EQ(eager.graphs(), nullptr);
-    EXPECT_TRUE(on_host(replayed.latents()).equal(on_host(eager.latents()))) << keys;
-    EXPECT_EQ(replayed.cache().stats().stacks.at(0).main.trace, eager.cache().stats().stacks.at(0).main.trace);
-  }
-}
-
 TEST_P(Emoji, TwoRequestsInFlightEqualTwoInARow) {
   const auto request = [](const char* prompt, uint64_t seed) {
     diffusion::Request r;

@@ -40,7 +40,12 @@ void install_npu() {
     if (there_are({Operator("npu::npu_fused_infer_attention_score"),
                    Operator("npu::npu_fused_infer_attention_score", "out"),
                    Operator("npu::_npu_fused_infer_attention_score_get_max_workspace")}))
-      paged_attention.on(kNPU, npu::paged_attention);
+      paged_attention.on(kNPU, npu::paged_attention), split_latent_attention.on(kNPU, npu::split_latent_attention);
+    if (there_are({Operator("npu::npu_moe_gating_top_k_softmax"), Operator("npu::npu_moe_gating_top_k")}))
+      route.on(kNPU, npu::route);
+    if (there_are({Operator("npu::npu_moe_init_routing_v2"), Operator("npu::npu_grouped_matmul"),
+                   Operator("npu::npu_swiglu"), Operator("npu::npu_moe_finalize_routing")}))
+      experts.on(kNPU, npu::experts);
   });
 }
 

@@ -8,7 +8,8 @@
 namespace cairn::llm {
 
 // Sizes of what a layer keeps for a token: `heads` keys of key_width numbers and as many values of value_width. MLA
-// keeps one latent instead, whose first numbers serve as the value: value_width is 0.
+// keeps one latent instead, whose first numbers serve as the value: value_width is 0; where a device wants the rope
+// part apart, that takes the place of the value.
 struct KvShape {
   int64_t layers = 0, heads = 0, key_width = 0, value_width = 0;
 };

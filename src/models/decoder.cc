@@ -113,27 +113,29 @@ class Mlp {
 class Mixture {
  public:
   Mixture(const Weights& w, const DecoderConfig& c)
-      : router_(w / "gate", c.hidden, c.experts, false), each_(c.experts_each), normalise_(c.normalise), act_(c.act) {
-    for (int64_t i = 0; i < c.experts; ++i) {
+      : router_(w / "gate", c.hidden, c.experts, false),
+        rule_{.each = c.experts_each, .normalise = c.normalise},
+        act_(c.act) {
+    experts_ = nn::experts(c.experts, [&](int64_t i) {
       const Weights e = w / "experts" / i;
-      experts_.push_back({(e / (c.mixtral ? "w1" : "gate_proj")).matrix(c.expert_mlp, c.hidden, false),
-                          (e / (c.mixtral ? "w3" : "up_proj")).matrix(c.expert_mlp, c.hidden, false),
-                          (e / (c.mixtral ? "w2" : "down_proj")).matrix(c.hidden, c.expert_mlp, false)});
-    }
+      return ops::Expert{(e / (c.mixtral ? "w1" : "gate_proj")).matrix(c.expert_mlp, c.hidden, false),
+                         (e / (c.mixtral ? "w3" : "up_proj")).matrix(c.expert_mlp, c.hidden, false),
+                         (e / (c.mixtral ? "w2" : "down_proj")).matrix(c.hidden, c.expert_mlp, false)};
+    });
   }
 
-  Tensor operator()(const Tensor& x) const {
+  // residual + the experts' sum for x, in the dtype of the residual.
+  Tensor add_to(const Tensor& residual, const Tensor& x) const {
     const Tensor rows = x.select(0, 0);
-    auto [weights, chosen] = router_.as(kF32, rows).softmax(-1).topk(each_, -1);
-    if (normalise_) weights = weights.div(weights.sum(-1, true));
-    return ops::experts(rows, chosen, weights, experts_, act_).unsqueeze(0);
+    const ops::Routed to = ops::route(router_.as(kF32, rows), {}, rule_);
+    const Tensor y = ops::experts(rows, to.chosen, to.weights, experts_, act_);
+    return residual + y.to(residual.scalar_type()).unsqueeze(0);
   }
 
  private:
   Linear router_;
   std::vector<ops::Expert> experts_;
-  int64_t each_;
-  bool normalise_;
+  ops::RouteRule rule_;
   ops::Activation act_;
 };
 
@@ -161,7 +163,7 @@ class Layer {
       return h + behind_[1].as(kF32, mlp_[0].down().as(kF32, mlp_[0].inner(before_mlp_(h))));
     }
     const Tensor h = attention_.out().add_to(x, a);
-    if (!mixture_.empty()) return h + mixture_[0](before_mlp_(h));
+    if (!mixture_.empty()) return mixture_[0].add_to(h, before_mlp_(h));
     return mlp_[0].down().add_to(h, mlp_[0].inner(before_mlp_(h)));
   }
 

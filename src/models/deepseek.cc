@@ -51,6 +51,14 @@ struct DeepseekConfig {
   bool v3() const { return model_type == "deepseek_v3"; }
   int64_t key_width() const { return qk_nope_head_dim + qk_rope_head_dim; }
   int64_t latent() const { return kv_lora_rank + qk_rope_head_dim; }
+  ops::RouteRule route() const {
+    ops::RouteRule rule{.each = num_experts_per_tok.value_or(1), .pairs = v3(), .scaling = routed_scaling_factor};
+    if (v3() || topk_method.value_or("greedy") == "group_limited_greedy")
+      rule.groups = n_group.value_or(1), rule.kept = topk_group.value_or(1);
+    rule.sigmoid = scoring_func ? *scoring_func == "sigmoid" : v3();
+    rule.normalise = v3() && norm_topk_prob;
+    return rule;
+  }
 };
 
 struct Step {
@@ -72,29 +80,43 @@ Tensor joined(const Tensor& a, const Tensor& b) {
   return y;
 }
 
+Tensor longs(const std::vector<int64_t>& numbers) {
+  Tensor t = empty({static_cast<int64_t>(numbers.size())}, Dtype::Long);
+  std::copy(numbers.begin(), numbers.end(), static_cast<int64_t*>(t.mutable_data_ptr()));
+  return t;
+}
+
 // Rows whose last `rotary` columns of each head are two halves, in the order in which these are pairs.
 ops::Weight paired(const ops::Weight& w, int64_t heads, int64_t width, int64_t rotary) {
-  Tensor order = empty({heads * width}, Dtype::Long);
-  auto* p = static_cast<int64_t*>(order.mutable_data_ptr());
+  std::vector<int64_t> order;
   const auto within = nn::interleaved(1, rotary, rotary);
   for (int64_t h = 0; h < heads; ++h)
     for (int64_t i = 0; i < width; ++i) {
       const int64_t first = width - rotary;
-      *p++ = h * width + (i < first ? i : first + within[static_cast<size_t>(i - first)]);
+      order.push_back(h * width + (i < first ? i : first + within[static_cast<size_t>(i - first)]));
     }
-  const Tensor index = order.to(w.weight().device());
+  const Tensor index = longs(order).to(w.weight().device());
   return {w.weight().index_select(0, index), w.bias().defined() ? w.bias().index_select(0, index) : Tensor()};
 }
 
+// What the attentions of a model share. apart: the cache holds latents and their rope parts in two tensors, as keys and
+// values; else they lie side by side in one.
+struct Latents {
+  double scale;
+  Mla mla;
+  bool apart;
+};
+
 class LatentAttention {
  public:
-  LatentAttention(const Weights& w, const DeepseekConfig& c, double scale, Mla mla, int64_t layer)
+  LatentAttention(const Weights& w, const DeepseekConfig& c, const Latents& shared, int64_t layer)
       : c_(c),
         kv_norm_(w / "kv_a_layernorm", c.kv_lora_rank, kInnerEps),
         kv_b_((w / "kv_b_proj")
                   .matrix(c.num_attention_heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank, false)),
         out_(w / "o_proj", c.num_attention_heads * c.v_head_dim, c.hidden_size, c.attention_bias),
-        mla_(mla),
+        mla_(shared.mla),
+        apart_(shared.apart),
         layer_(layer) {
     const int64_t wide = c.num_attention_heads * c.key_width();
     if (c.q_lora_rank) {
@@ -110,7 +132,7 @@ class LatentAttention {
     }
     q_.emplace_back(std::move(q));
     kv_a_.emplace_back(std::move(kv));
-    rule_.scale = scale;
+    rule_.scale = shared.scale;
     const Tensor b = kv_b_.weight().weight().view({c.num_attention_heads, -1, c.kv_lora_rank});
     up_keys_ = b.narrow(1, 0, c.qk_nope_head_dim);                               // (H, nope, latent)
     up_values_ = b.narrow(1, c.qk_nope_head_dim, c.v_head_dim).transpose(1, 2);  // (H, latent, v)
@@ -125,18 +147,32 @@ class LatentAttention {
     const Tensor kv = kv_a_[0](x).select(0, 0);
     const Tensor latent = kv_norm_(kv.narrow(1, 0, c_.kv_lora_rank)).unsqueeze(1),
                  k_rope = turned(kv.narrow(1, c_.kv_lora_rank, c_.qk_rope_head_dim).unsqueeze(1), s);
-    const Tensor& rows = s.cache.keys(layer_);
-    rows.flatten(0, 1).index_copy_(0, s.batch.slots, joined(latent, k_rope));
+    const Tensor &keys = s.cache.keys(layer_), &values = s.cache.values(layer_);
+    if (apart_)
+      ops::write_kv(latent, k_rope, keys, values, s.batch.slots);
+    else
+      keys.flatten(0, 1).index_copy_(0, s.batch.slots, joined(latent, k_rope));
+    const Cache cache =
+        apart_ ? Cache{{}, keys, values}
+               : Cache{keys, keys.narrow(3, 0, c_.kv_lora_rank), keys.narrow(3, c_.kv_lora_rank, c_.qk_rope_head_dim)};
+    std::vector<int64_t> few;
+    const auto& all = s.paging.sequences;
+    for (size_t i = 0; i < all.size(); ++i)
+      if (mla_ == Mla::kAbsorbed || (mla_ == Mla::kAuto && all[i].rows <= kFewRows))
+        few.push_back(static_cast<int64_t>(i));
+    if (few.size() == all.size()) return out_.add_to(residual, absorbed(q_nope, q_rope, cache, s.paging).unsqueeze(0));
     Tensor y = empty({x.size(1), c_.num_attention_heads * c_.v_head_dim}, x.scalar_type(), x.device());
-    std::vector<ops::PagedSequence> few;
-    for (const ops::PagedSequence& seq : s.paging.sequences) {
-      if (mla_ == Mla::kPlain || (mla_ == Mla::kAuto && seq.rows > kFewRows))
-        plain(q_nope, q_rope, rows, seq, y);
+    std::vector<ops::PagedSequence> list;
+    for (size_t i = 0, next = 0; i < all.size(); ++i) {
+      if (next < few.size() && few[next] == static_cast<int64_t>(i))
+        list.push_back(all[i]), ++next;
       else
-        few.push_back(seq);
+        plain(q_nope, q_rope, cache, all[i], y);
     }
-    const bool all = few.size() == s.paging.sequences.size();
-    if (!few.empty()) absorbed(q_nope, q_rope, rows, all ? s.paging : ops::Paging(few), y);
+    if (!few.empty()) {
+      const Tensor part = absorbed(q_nope, q_rope, cache, part_of(s.paging, list, few));
+      for (const auto& seq : list) y.narrow(0, seq.row, seq.rows).copy_(part.narrow(0, seq.row, seq.rows));
+    }
     return out_.add_to(residual, y.unsqueeze(0));
   }
 
@@ -144,28 +180,38 @@ class LatentAttention {
   // Up to here a sequence's rows cost less against latents, which are wider than keys but need no expansion.
   static constexpr int64_t kFewRows = 32;
 
-  // The expansion moved to the queries and to the result: (q U) l = q (U l).
-  void absorbed(const Tensor& q_nope, const Tensor& q_rope, const Tensor& rows, const ops::Paging& paging,
-                const Tensor& y) const {
+  // (blocks, block size, 1, width) each; `both` is undefined where they are kept apart.
+  struct Cache {
+    Tensor both, latents, ropes;
+  };
+
+  ops::Paging part_of(const ops::Paging& all, at::ArrayRef<ops::PagedSequence> list,
+                      const std::vector<int64_t>& which) const {
+    if (!apart_ || !all.tables.defined()) return list;
+    return {list, all.tables.index_select(0, longs(which).to(all.tables.device())), {}, {}};
+  }
+
+  // The expansion moved to the queries and to the result: (q U) l = q (U l). (T, H v); rows of no sequence are
+  // undefined.
+  Tensor absorbed(const Tensor& q_nope, const Tensor& q_rope, const Cache& cache, const ops::Paging& paging) const {
     const Tensor wide = q_nope.transpose(0, 1).matmul(up_keys_).transpose(0, 1);  // (T, H, latent)
-    const Tensor z =
-        ops::latent_attention(joined(wide, q_rope), rows, rows.narrow(3, 0, c_.kv_lora_rank), paging, rule_);
+    const Tensor z = apart_ ? ops::split_latent_attention(wide, q_rope, cache.latents, cache.ropes, paging, rule_)
+                            : ops::latent_attention(joined(wide, q_rope), cache.both, cache.latents, paging, rule_);
     const Tensor values = z.unflatten(1, {c_.num_attention_heads, -1}).transpose(0, 1).matmul(up_values_);
-    const Tensor flat = values.transpose(0, 1).flatten(1);
-    for (const auto& s : paging.sequences) y.narrow(0, s.row, s.rows).copy_(flat.narrow(0, s.row, s.rows));
+    return values.transpose(0, 1).flatten(1);
   }
 
   // Keys and values of all heads, expanded from the latents of one sequence.
-  void plain(const Tensor& q_nope, const Tensor& q_rope, const Tensor& rows, const ops::PagedSequence& s,
+  void plain(const Tensor& q_nope, const Tensor& q_rope, const Cache& cache, const ops::PagedSequence& s,
              const Tensor& y) const {
-    const int64_t size = rows.size(1), blocks = (s.keys + size - 1) / size, heads = c_.num_attention_heads;
-    Tensor ids = empty({blocks}, Dtype::Long);
-    std::copy(s.blocks, s.blocks + blocks, static_cast<int64_t*>(ids.mutable_data_ptr()));
-    const Tensor all = rows.index_select(0, ids.to(rows.device())).flatten(0, 1).narrow(0, 0, s.keys).select(1, 0);
-    const Tensor expanded = kv_b_(all.narrow(1, 0, c_.kv_lora_rank).contiguous()).unflatten(-1, {heads, -1});
+    const int64_t size = cache.latents.size(1), blocks = (s.keys + size - 1) / size, heads = c_.num_attention_heads;
+    const Tensor ids = longs({s.blocks, s.blocks + blocks}).to(y.device());
+    const auto gathered = [&](const Tensor& rows) {
+      return rows.index_select(0, ids).flatten(0, 1).narrow(0, 0, s.keys);
+    };
+    const Tensor expanded = kv_b_(gathered(cache.latents).select(1, 0).contiguous()).unflatten(-1, {heads, -1});
     const Tensor keys =
-        joined(expanded.narrow(2, 0, c_.qk_nope_head_dim),
-               all.narrow(1, c_.kv_lora_rank, c_.qk_rope_head_dim).unsqueeze(1).expand({-1, heads, -1}));
+        joined(expanded.narrow(2, 0, c_.qk_nope_head_dim), gathered(cache.ropes).expand({-1, heads, -1}));
     const Tensor values = expanded.narrow(2, c_.qk_nope_head_dim, c_.v_head_dim).contiguous();
     const Tensor q = joined(q_nope.narrow(0, s.row, s.rows), q_rope.narrow(0, s.row, s.rows));
     const int32_t only = 0;
@@ -184,24 +230,28 @@ class LatentAttention {
   Tensor up_keys_, up_values_;
   ops::AttentionRule rule_;
   Mla mla_;
+  bool apart_;
   int64_t layer_;
 };
+
+ops::Expert gated(const Weights& w, const DeepseekConfig& c, int64_t width) {
+  return {(w / "gate_proj").matrix(width, c.hidden_size, false), (w / "up_proj").matrix(width, c.hidden_size, false),
+          (w / "down_proj").matrix(c.hidden_size, width, false)};
+}
 
 class Mlp {
  public:
   Mlp(const Weights& w, const DeepseekConfig& c, int64_t width)
-      : gate_(w / "gate_proj", c.hidden_size, width, false),
-        up_(w / "up_proj", c.hidden_size, width, false),
-        down_(w / "down_proj", width, c.hidden_size, false),
-        act_(or_throw(parse_activation(c.hidden_act))) {}
-  Tensor add_to(const Tensor& residual, const Tensor& x) const {
-    return down_.add_to(residual, ops::linear_glu(x, gate_.weight(), up_.weight(), act_));
+      : gate_(gated(w, c, width)), down_(gate_.down), act_(or_throw(parse_activation(c.hidden_act))) {
+    nn::adjoin({&gate_.gate, &gate_.up});
   }
-  ops::Expert expert() const { return {gate_.weight(), up_.weight(), down_.weight()}; }
-  ops::Activation act() const { return act_; }
+  Tensor add_to(const Tensor& residual, const Tensor& x) const {
+    return down_.add_to(residual, ops::linear_glu(x, gate_.gate, gate_.up, act_));
+  }
 
  private:
-  Linear gate_, up_, down_;
+  ops::Expert gate_;
+  Linear down_;
   ops::Activation act_;
 };
 
@@ -209,10 +259,11 @@ class Mlp {
 class Mixture {
  public:
   Mixture(const Weights& w, const DeepseekConfig& c)
-      : c_(c), router_(ops::Weight((w / "gate").read("weight", {*c.n_routed_experts, c.hidden_size}, kF32), {})) {
+      : router_(ops::Weight((w / "gate").read("weight", {*c.n_routed_experts, c.hidden_size}, kF32), {})),
+        rule_(c.route()) {
     if (c.v3()) correction_ = (w / "gate").read("e_score_correction_bias", {*c.n_routed_experts}, kF32);
-    for (int64_t i = 0; i < *c.n_routed_experts; ++i)
-      experts_.push_back(Mlp(w / "experts" / i, c, c.moe_intermediate_size).expert());
+    experts_ = nn::experts(*c.n_routed_experts,
+                           [&](int64_t i) { return gated(w / "experts" / i, c, c.moe_intermediate_size); });
     if (c.n_shared_experts.value_or(0) > 0)
       shared_.emplace_back(w / "shared_experts", c, c.moe_intermediate_size * *c.n_shared_experts);
     act_ = or_throw(parse_activation(c.hidden_act));
@@ -220,33 +271,16 @@ class Mixture {
 
   Tensor add_to(const Tensor& residual, const Tensor& x) const {
     const Tensor rows = x.select(0, 0);
-    const auto [weights, chosen] = route(router_.as(kF32, rows));
-    const Tensor y = residual + ops::experts(rows, chosen, weights, experts_, act_).unsqueeze(0);
-    return shared_.empty() ? y : shared_[0].add_to(y, x);
+    const ops::Routed to = ops::route(router_.as(kF32, rows), correction_, rule_);
+    const Tensor y = ops::experts(rows, to.chosen, to.weights, experts_, act_);
+    const Tensor sum = residual + y.to(residual.scalar_type()).unsqueeze(0);
+    return shared_.empty() ? sum : shared_[0].add_to(sum, x);
   }
 
  private:
-  std::pair<Tensor, Tensor> route(const Tensor& logits) const {
-    const bool sigmoid = c_.scoring_func ? *c_.scoring_func == "sigmoid" : c_.v3();
-    const Tensor scores = sigmoid ? logits.sigmoid() : logits.softmax(-1);
-    Tensor order = correction_.defined() ? scores + correction_ : scores;  // what they are chosen by
-    const bool grouped = c_.v3() || c_.topk_method.value_or("greedy") == "group_limited_greedy";
-    if (grouped && c_.n_group.value_or(1) > 1) {
-      const Tensor groups = order.unflatten(-1, {*c_.n_group, -1});
-      const Tensor best = c_.v3() ? std::get<0>(groups.topk(2, -1)).sum(-1) : std::get<0>(groups.max(-1));
-      const Tensor kept = best.mul(0).scatter(1, std::get<1>(best.topk(*c_.topk_group, -1)), 1.0);
-      const Tensor dropped = kept.eq(0).unsqueeze(-1).expand_as(groups).flatten(1);
-      order = order.masked_fill(dropped, c_.v3() ? -std::numeric_limits<double>::infinity() : 0.0);
-    }
-    const Tensor chosen = std::get<1>(order.topk(*c_.num_experts_per_tok, -1));
-    Tensor weights = scores.gather(1, chosen);
-    if (c_.v3() && c_.norm_topk_prob) weights = weights.div(weights.sum(-1, true) + 1e-20);
-    return {weights * c_.routed_scaling_factor, chosen};
-  }
-
-  DeepseekConfig c_;
   Linear router_;
   Tensor correction_;
+  ops::RouteRule rule_;
   std::vector<ops::Expert> experts_;
   std::vector<Mlp> shared_;
   ops::Activation act_;
@@ -254,8 +288,8 @@ class Mixture {
 
 class Layer {
  public:
-  Layer(const Weights& w, const DeepseekConfig& c, double scale, Mla mla, int64_t layer)
-      : attention_(w / "self_attn", c, scale, mla, layer),
+  Layer(const Weights& w, const DeepseekConfig& c, const Latents& shared, int64_t layer)
+      : attention_(w / "self_attn", c, shared, layer),
         before_attention_(w / "input_layernorm", c.hidden_size, c.rms_norm_eps),
         before_mlp_(w / "post_attention_layernorm", c.hidden_size, c.rms_norm_eps) {
     if (c.n_routed_experts && layer >= c.first_k_dense_replace && layer % c.moe_layer_freq == 0)
@@ -285,10 +319,10 @@ class Deepseek final : public llm::CausalLm {
                   .matrix(c.vocab_size, c.hidden_size, false)),
         rope_(rope, c.qk_rope_head_dim, c.max_position_embeddings),
         dtype_(w.dtype()),
-        device_(w.device()) {
-    const double scale = rope_.scale() / std::sqrt(static_cast<double>(c.key_width()));
-    for (int64_t i = 0; i < c.num_hidden_layers; ++i)
-      layers_.emplace_back(w / "model" / "layers" / i, c, scale, mla, i);
+        device_(w.device()),
+        apart_(ops::split_latent_attention.has_kernel(w.device().type())) {
+    const Latents shared{rope_.scale() / std::sqrt(static_cast<double>(c.key_width())), mla, apart_};
+    for (int64_t i = 0; i < c.num_hidden_layers; ++i) layers_.emplace_back(w / "model" / "layers" / i, c, shared, i);
   }
 
   Tensor forward(const llm::Batch& batch, const llm::KvCache& cache) const override {
@@ -304,7 +338,10 @@ class Deepseek final : public llm::CausalLm {
   }
   Tensor logits(const Tensor& hidden) const override { return head_.as(kF32, hidden); }
 
-  llm::KvShape kv_shape() const override { return {c_.num_hidden_layers, 1, c_.latent(), 0}; }
+  llm::KvShape kv_shape() const override {
+    if (apart_) return {c_.num_hidden_layers, 1, c_.kv_lora_rank, c_.qk_rope_head_dim};
+    return {c_.num_hidden_layers, 1, c_.latent(), 0};
+  }
   int64_t vocabulary() const override { return c_.vocab_size; }
   int64_t max_positions() const override { return c_.max_position_embeddings; }
   Dtype dtype() const override { return dtype_; }
@@ -319,6 +356,7 @@ class Deepseek final : public llm::CausalLm {
   nn::Rope rope_;
   Dtype dtype_;
   c10::Device device_;
+  bool apart_;  // the device has a kernel that wants latents so
 };
 
 }  // namespace

@@ -19,6 +19,32 @@ Tensor Embedding::operator()(const Tensor& ids) const {
   return ops::embedding(flat.to(weight_.device()), weight_, out_).unflatten(0, ids.sizes());
 }
 
+std::vector<ops::Expert> experts(int64_t count, const std::function<ops::Expert(int64_t)>& read) {
+  std::vector<ops::Expert> list;
+  Tensor inner, down;
+  // What is read goes to its place before the next is: a layer of experts may be half of a device's memory.
+  const auto moved = [](ops::Weight& w, const Tensor& place) {
+    place.copy_(w.weight());
+    w = {place, {}};
+  };
+  for (int64_t i = 0; i < count; ++i) {
+    ops::Expert e = read(i);
+    const Tensor& first = e.gate.weight();
+    if (!first.is_cpu()) {
+      if (i == 0) {
+        inner = empty({count, 2, e.gate.out(), e.gate.in()}, first.scalar_type(), first.device());
+        down = empty({count, e.down.out(), e.down.in()}, first.scalar_type(), first.device());
+      }
+      const Tensor both = inner[i];
+      moved(e.gate, both[0]);
+      moved(e.up, both[1]);
+      moved(e.down, down[i]);
+    }
+    list.push_back(std::move(e));
+  }
+  return list;
+}
+
 Tensor sinusoid(const Tensor& timesteps, int64_t width, Dtype out) {
   const int64_t half = width / 2, n = timesteps.numel();
   Tensor table = empty({n, width}, kF32);

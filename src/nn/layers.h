@@ -1,9 +1,10 @@
 // The layers that models are written with: immutable values built from Weights.
 #pragma once
+#include <functional>
 #include <vector>
 
 #include "nn/weights.h"
-#include "ops/ops.h"
+#include "ops/paged.h"
 
 namespace cairn::nn {
 
@@ -63,6 +64,10 @@ class RmsNorm {
   double eps_;
   Dtype out_;
 };
+
+// `count` experts of one size, as `read` gives them. On an accelerator their weights lie one behind the other, so that
+// a device's kernels may take them as one: gate and up of each, and down of each.
+std::vector<ops::Expert> experts(int64_t count, const std::function<ops::Expert(int64_t)>& read);
 
 // Rows of a table by id.
 class Embedding {

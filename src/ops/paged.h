@@ -32,10 +32,28 @@ struct Expert {
 };
 inline double weight_bytes(const Expert& e) { return weight_bytes(e.gate) + weight_bytes(e.up) + weight_bytes(e.down); }
 
+// How a router chooses the experts of a token: by their scores, which are the softmax or the sigmoid of its logits.
+struct RouteRule {
+  int64_t each = 1;              // experts of a token
+  int64_t groups = 1, kept = 1;  // they come from the best `kept` groups of neighbours,
+  bool pairs = false;            // each of which is worth its best score, or the sum of its best two
+  bool sigmoid = false;
+  bool normalise = false;  // weights are divided by their sum,
+  double scaling = 1;      // and multiplied by this
+};
+
+// What experts() takes: chosen (T, k) int64, or int32 where a device's kernels give that; weights (T, k) fp32.
+struct Routed {
+  Tensor chosen, weights;
+};
+
 namespace reference {
 void write_kv(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, const Tensor& slots);
 Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Paging& paging,
                        const AttentionRule& rule);
+Tensor split_latent_attention(const Tensor& q, const Tensor& q_rope, const Tensor& latents, const Tensor& ropes,
+                              const Paging& paging, const AttentionRule& rule);
+Routed route(const Tensor& logits, const Tensor& correction, const RouteRule& rule);
 Tensor experts(const Tensor& x, const Tensor& chosen, const Tensor& weights, at::ArrayRef<Expert> experts,
                Activation act);
 }  // namespace reference
@@ -55,8 +73,21 @@ inline Op<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, const Paging
 inline Op<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, const Paging& paging, const AttentionRule& rule)>
     latent_attention{"latent_attention", reference::paged_attention};
 
-// Each row of x (T, D) through its experts: sum over j of weights[t, j] * expert chosen[t, j] (x[t]). chosen (T, k)
-// int64, weights (T, k) fp32. The result (T, D) in fp32, summed in the order of the experts.
+// The same where a device keeps latents (blocks, block size, 1, l), which are the values too, and the rope parts of
+// their keys (blocks, block size, 1, r) apart: those of q (T, H, l) and q_rope (T, H, r). The result (T, H l) in the
+// dtype of q. A model keeps them apart where the device has a kernel for this; write_kv of that device leaves rows as
+// their shapes say.
+inline Op<Tensor(const Tensor& q, const Tensor& q_rope, const Tensor& latents, const Tensor& ropes,
+                 const Paging& paging, const AttentionRule& rule)>
+    split_latent_attention{"split_latent_attention", reference::split_latent_attention};
+
+// Experts of each row of logits (T, E) fp32. correction (E) fp32, or undefined: added to the scores by which they are
+// chosen, not to their weights.
+inline Op<Routed(const Tensor& logits, const Tensor& correction, const RouteRule& rule)> route{"route",
+                                                                                               reference::route};
+
+// Each row of x (T, D) through its experts: sum over j of weights[t, j] * expert chosen[t, j] (x[t]). The result (T, D)
+// in fp32, summed in the order of the experts; in the dtype of x where a device's kernel sums in fp32 and rounds.
 inline Op<Tensor(const Tensor& x, const Tensor& chosen, const Tensor& weights, at::ArrayRef<Expert> experts,
                  Activation act)>
     experts{"experts", reference::experts};

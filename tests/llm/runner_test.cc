@@ -11,8 +11,8 @@ constexpr int64_t kBlock = 16;
 // Sequences whose blocks lie in an order of their own; a step is a token of some of them.
 class Steps {
  public:
-  Steps(int64_t sequences, int64_t longest) {
-    const auto each = static_cast<size_t>((longest + kBlock - 1) / kBlock);
+  Steps(int64_t sequences, int64_t longest, int64_t block = kBlock) : block_(block) {
+    const auto each = static_cast<size_t>((longest + block - 1) / block);
     for (int64_t s = 0; s < sequences; ++s) {
       tables_.emplace_back(each);
       lengths_.push_back(0);
@@ -34,7 +34,7 @@ class Steps {
         const int64_t at = lengths_[s]++;
         put(b.tokens, row, static_cast<int64_t>(random() % 300));
         put(b.positions, row, at);
-        put(b.slots, row, tables_[s][static_cast<size_t>(at / kBlock)] * kBlock + at % kBlock);
+        put(b.slots, row, tables_[s][static_cast<size_t>(at / block_)] * block_ + at % block_);
       }
     }
     return b;
@@ -43,6 +43,7 @@ class Steps {
 
  private:
   static void put(const Tensor& t, int64_t i, int64_t value) { static_cast<int64_t*>(t.mutable_data_ptr())[i] = value; }
+  int64_t block_;
   std::vector<std::vector<int32_t>> tables_;
   std::vector<int64_t> lengths_;
 };
@@ -68,10 +69,10 @@ std::shared_ptr<const CausalLm> captured() {
 }
 
 // Runs the same steps with and without graphs, and compares every number.
-void compare(const CausalLm& model, GraphConfig config, int64_t least_replays) {
+void compare(const CausalLm& model, GraphConfig config, int64_t least_replays, int64_t block = kBlock) {
   const Inference no_gradients;
-  Steps steps(9, 160);
-  const auto cache = [&] { return KvCache(model.kv_shape(), steps.blocks(), kBlock, model.dtype(), model.device()); };
+  Steps steps(9, 160, block);
+  const auto cache = [&] { return KvCache(model.kv_shape(), steps.blocks(), block, model.dtype(), model.device()); };
   const KvCache own = cache(), other = cache();
   Runner graphs(model, own, config), eager(model, other, {.disable = true});
   std::mt19937 random(7);
@@ -138,6 +139,25 @@ TEST(Runner, AModelThatCannotBeCapturedIsRunAsItIs) {
   }
   EXPECT_THAT(runner.refused(), testing::HasSubstr("aten::softmax"));
   EXPECT_EQ(runner.replays(), 0);
+}
+
+// Routers and experts included, in the dtype that their kernels take.
+TEST(Runner, StepsOfMixturesOfExpertsAreCapturedOnAnNpu) {
+  if (!device_under_test().is_privateuseone()) GTEST_SKIP() << "CAIRN_TEST_DEVICE names no NPU";
+  for (const char* name : {"mixtral", "qwen3-moe-unnormed"}) {
+    const auto model = or_throw(models::load_language_model(
+        std::string(CAIRN_SOURCE_DIR) + "/tests/golden/lm-arch/" + name, kBF16, device_under_test()));
+    compare(*model, {}, 60);
+  }
+}
+
+// Latents and rope parts of the one size that an NPU's latent attention takes.
+TEST(Runner, StepsOfLatentAttentionAreCapturedOnAnNpu) {
+  if (!device_under_test().is_privateuseone()) GTEST_SKIP() << "CAIRN_TEST_DEVICE names no NPU";
+  const Json config = or_throw(Json::read(std::string(CAIRN_SOURCE_DIR) + "/tests/models/deepseek-v3-latents.json"));
+  const auto model =
+      or_throw(models::make_language_model(config, nn::Weights(nn::synthetic(3), kBF16, device_under_test())));
+  compare(*model, {}, 60, 128);
 }
 
 TEST(Runner, RefusesTokensThatItsModelDoesNotHave) {

@@ -249,5 +249,37 @@ TEST(LatentAttention, OnLatentsIsThatOnExpandedKeys) {
   }
 }
 
+// With latents and rope parts of DeepSeek's own sizes, which a device's kernels may ask for: prompts, chunks of them
+// and single tokens in one step, against fp32 on a processor.
+TEST(LatentAttention, InBf16StaysNearFp32InStepsOfEveryKind) {
+  const Json config = or_throw(Json::read(source_path("tests/models/deepseek-v3-latents.json")));
+  const auto made = [&](Dtype dtype, c10::Device device) {
+    return or_throw(models::make_language_model(config, nn::Weights(nn::synthetic(3), dtype, device)));
+  };
+  const auto exact = made(kF32, c10::DeviceType::CPU), model = made(kBF16, device_under_test());
+  Session want(*exact, 128, 16), got(*model, 128, 16);
+  std::vector<int64_t> ids;
+  for (int64_t i = 0; i < 200; ++i) ids.push_back(i * 37 % 320);
+  const auto tokens = [&](int64_t from, int64_t to) {
+    return std::vector<int64_t>(ids.begin() + from, ids.begin() + to);
+  };
+  const std::vector<std::vector<Session::Part>> steps = {
+      {{0, tokens(0, 120)}, {1, tokens(7, 12)}},  // expanded keys for the first, latents for the other
+      {{2, tokens(0, 40)}, {1, tokens(12, 15)}, {0, tokens(120, 133)}},  // latents behind the first
+      {{0, tokens(133, 134)}, {2, tokens(40, 41)}, {1, tokens(15, 16)}},
+      {{1, tokens(16, 35)}, {0, tokens(134, 136)}}};
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const Tensor y = got.run(steps[i]), x = want.run(steps[i]);
+    const Tensor errors = (y - x).pow(2).sum(-1).div(x.pow(2).sum(-1)).sqrt();
+    int64_t row = 0;
+    for (const Session::Part& p : steps[i]) {
+      const auto rows = static_cast<int64_t>(p.tokens.size());
+      // A router may choose another expert in bf16: a sequence's rows, not their maximum.
+      EXPECT_LT(errors.narrow(0, row, rows).median().item<double>(), 0.03) << "step " << i << ", row " << row;
+      row += rows;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace cairn

@@ -146,9 +146,9 @@ struct Latent {
   std::vector<std::pair<int64_t, int64_t>> sequences;  // rows, keys
 };
 
-void latents(Samples& to) {
+void latents(Samples& to, bool split) {
   const auto add = [&](const Latent& s) {
-    to.push_back({&latent_attention,
+    to.push_back({split ? static_cast<AnyOp*>(&split_latent_attention) : &latent_attention,
                   fmt::format("{} sequences, {} heads, rank {} and {}, blocks of {}", s.sequences.size(), s.heads,
                               s.rank, s.rope, s.block_size),
                   [=](Place& p) -> Run {
@@ -166,6 +166,16 @@ void latents(Samples& to) {
                     step.q = p.numbers({rows, s.heads, s.rank + s.rope});
                     step.k = p.numbers({blocks, s.block_size, 1, s.rank + s.rope});
                     step.paging = p.paging(step.sequences, s.block_size);
+                    if (split)
+                      return [=, f = p.of(split_latent_attention), dtype = p.dtype(), rank = s.rank, rope = s.rope] {
+                        const Planned& one = all->steps[0];
+                        const auto part = [&](const Tensor& t, int64_t first, int64_t width) {
+                          return t.narrow(-1, first, width).contiguous();
+                        };
+                        return Outputs{{f(part(one.q, 0, rank), part(one.q, rank, rope), part(one.k, 0, rank),
+                                          part(one.k, rank, rope), *one.paging, {.scale = 0.1}),
+                                        dtype}};
+                      };
                     return [=, f = p.of(latent_attention), dtype = p.dtype(), rank = s.rank] {
                       const Planned& one = all->steps[0];
                       const Tensor values = one.k.narrow(3, 0, rank);
@@ -177,6 +187,7 @@ void latents(Samples& to) {
   add({16, 512, 64, 128, {{1, 200}, {1, 9}}});  // DeepSeek
   add({2, 48, 8, 12, {{20, 33}}});
   add({8, 32, 32, 32, {{5, 5}, {32, 100}}});
+  if (split) return;
   // Keys and values of every head, expanded from one sequence's latents: a single block of any length.
   to.push_back({&latent_attention, "one block of 75 keys", [](Place& p) -> Run {
                   const auto all = std::make_shared<Told>();
@@ -218,7 +229,36 @@ void routings(Samples& to) {
                     const Tensor x = p.numbers({s.tokens, s.width}), chosen = p.integers(ids).view({s.tokens, s.each}),
                                  weights = p.numbers({s.tokens, s.each}, kF32, 0.2, 0.5);
                     return [=, f = p.of(experts), act = s.act] {
-                      return Outputs{{f(x, chosen, weights, *list, act), kF32}};
+                      const Tensor y = f(x, chosen, weights, *list, act);  // a kernel may have rounded it
+                      return Outputs{{y.scalar_type() == kF64 ? y : y.to(kF32), kF32}};
+                    };
+                  }});
+}
+
+// What routers choose, as a matrix of the weights of all experts: kernels may name a token's in any order.
+void routers(Samples& to) {
+  struct Named {
+    const char* what;
+    int64_t experts;
+    bool corrected;
+    RouteRule rule;
+  };
+  for (const Named& n :
+       {Named{"softmax, 8 of 128", 128, false, {.each = 8, .normalise = true}},
+        Named{"softmax, 2 of 8, not normalised", 8, false, {.each = 2}},
+        Named{"softmax, 6 of 64 in groups", 64, false, {.each = 6, .groups = 8, .kept = 3, .scaling = 16}},
+        Named{"sigmoid, 8 of 256 in groups, corrected",
+              256,
+              true,
+              {.each = 8, .groups = 8, .kept = 4, .pairs = true, .sigmoid = true, .normalise = true, .scaling = 2.5}}})
+    to.push_back({&route, n.what, [n](Place& p) -> Run {
+                    const Tensor logits = p.numbers({33, n.experts}, kF32, 2),
+                                 correction = n.corrected ? p.numbers({n.experts}, kF32, 0.05) : Tensor();
+                    return [=, f = p.of(route)] {
+                      const Routed r = f(logits, correction, n.rule);
+                      Tensor all = zeros({33, n.experts}, on_host(r.weights).scalar_type());
+                      all.scatter_(1, on_host(r.chosen).to(Dtype::Long), on_host(r.weights));
+                      return Outputs{{all, kF32, Closeness::kSums}};
                     };
                   }});
 }
@@ -228,8 +268,10 @@ void routings(Samples& to) {
 void add_paged(Samples& to) {
   stories(to);
   writes(to);
-  latents(to);
+  latents(to, false);
+  latents(to, true);
   routings(to);
+  routers(to);
 }
 
 }  // namespace cairn::ops::conformance

@@ -77,7 +77,16 @@ void install_npu() {
               const PagedSequence one{.row = 0, .rows = 1, .keys = 1, .blocks = &block};
               (void)npu::paged_attention(rows, cache, cache, {one, number.view({1, 1}), number, number}, {});
             }))
-      paged_attention.on(kNPU, npu::paged_attention);
+      paged_attention.on(kNPU, npu::paged_attention), split_latent_attention.on(kNPU, npu::split_latent_attention);
+    const Operator softmax("npu::npu_moe_gating_top_k_softmax");
+    if (there_are({softmax, Operator("npu::npu_moe_gating_top_k")}, [&] {
+          (void)npu::route(zeros({2, 8}, kF32, c10::Device(kNPU, 0)), {}, {.each = 2});
+        }))
+      route.on(kNPU, npu::route);
+    if (there_are({Operator("npu::npu_moe_init_routing_v2"), Operator("npu::npu_grouped_matmul"),
+                   Operator("npu::npu_moe_finalize_routing"), swiglu},
+                  [] {}))
+      experts.on(kNPU, npu::experts);
     device::synchronize(c10::Device(kNPU, 0));
   });
 }

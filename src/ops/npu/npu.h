@@ -14,5 +14,9 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
 void write_kv(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, const Tensor& slots);
 Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Paging& paging,
                        const AttentionRule& rule);
+Tensor split_latent_attention(const Tensor& q, const Tensor& q_rope, const Tensor& latents, const Tensor& ropes,
+                              const Paging& paging, const AttentionRule& rule);
+Routed route(const Tensor& logits, const Tensor& correction, const RouteRule& rule);
+Tensor experts(const Tensor& x, const Tensor& chosen, const Tensor& weights, at::ArrayRef<Expert> list, Activation act);
 
 }  // namespace cairn::ops::npu

@@ -18,6 +18,8 @@ c10::IValue boxed(const Operator::Value& value) {
       [](const auto& v) -> c10::IValue {
         if constexpr (std::is_same_v<std::decay_t<decltype(v)>, const char*>)
           return std::string(v);
+        else if constexpr (std::is_same_v<std::decay_t<decltype(v)>, Tensor>)
+          return v.defined() ? c10::IValue(v) : c10::IValue();
         else
           return v;
       },

@@ -16,7 +16,8 @@ namespace cairn::ops::npu {
 class Operator {
  public:
   using Value = std::variant<Tensor, int64_t, double, bool, const char*, std::vector<int64_t>, std::vector<Tensor>>;
-  // Names as the schema has them; "input|self" where versions differ. The rest takes the schema's defaults.
+  // Names as the schema has them; "input|self" where versions differ. The rest takes the schema's defaults. A tensor
+  // that is undefined is None.
   using Named = std::initializer_list<std::pair<std::string_view, Value>>;
 
   explicit Operator(const char* name, const char* overload = "");

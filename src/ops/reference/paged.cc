@@ -2,6 +2,7 @@
 #include "ops/paged.h"
 
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
@@ -45,9 +46,43 @@ Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
   return out;
 }
 
+Tensor split_latent_attention(const Tensor& q, const Tensor& q_rope, const Tensor& latents, const Tensor& ropes,
+                              const Paging& paging, const AttentionRule& rule) {
+  const int64_t size = latents.size(1), width = latents.size(3);
+  Tensor out = empty({q.size(0), q.size(1) * width}, q.scalar_type(), q.device());
+  for (const PagedSequence& s : paging.sequences) {
+    if (s.rows == 0) continue;
+    const std::vector<int64_t> ids(s.blocks, s.blocks + (s.keys + size - 1) / size);
+    const Tensor blocks = at::tensor(ids).to(q.device());
+    const auto gathered = [&](const Tensor& cache) { return cache.index_select(0, blocks).flatten(0, 1); };
+    const auto of = [&](const Tensor& t) { return t.narrow(0, s.row, s.rows); };
+    const Tensor keys = at::cat({gathered(latents), gathered(ropes)}, 2).unsqueeze(0);
+    const int32_t only = 0;
+    const PagedSequence one{.row = 0, .rows = s.rows, .keys = s.keys, .blocks = &only};
+    of(out).copy_(paged_attention(at::cat({of(q), of(q_rope)}, 2), keys, keys.narrow(3, 0, width), one, rule));
+  }
+  return out;
+}
+
+Routed route(const Tensor& logits, const Tensor& correction, const RouteRule& rule) {
+  const Tensor scores = rule.sigmoid ? logits.sigmoid() : logits.softmax(-1);
+  Tensor order = correction.defined() ? scores + correction : scores;
+  if (rule.groups > 1) {
+    const Tensor groups = order.unflatten(-1, {rule.groups, -1});
+    const Tensor worth = rule.pairs ? std::get<0>(groups.topk(2, -1)).sum(-1) : std::get<0>(groups.max(-1));
+    const Tensor kept = worth.mul(0).scatter(1, std::get<1>(worth.topk(rule.kept, -1)), 1.0);
+    const Tensor dropped = kept.eq(0).unsqueeze(-1).expand_as(groups).flatten(1);
+    order = order.masked_fill(dropped, -std::numeric_limits<double>::infinity());
+  }
+  const Tensor chosen = std::get<1>(order.topk(rule.each, -1));
+  Tensor weights = scores.gather(1, chosen);
+  if (rule.normalise) weights = weights.div(weights.sum(-1, true) + 1e-20);
+  return {chosen, rule.scaling == 1 ? weights : weights * rule.scaling};
+}
+
 Tensor experts(const Tensor& x, const Tensor& chosen, const Tensor& weights, at::ArrayRef<Expert> list,
                Activation act) {
-  const Tensor host = on_host(chosen).contiguous();
+  const Tensor host = on_host(chosen).to(Dtype::Long).contiguous();
   const auto* ids = static_cast<const int64_t*>(host.const_data_ptr());
   const int64_t tokens = x.size(0), each = chosen.size(1);
   Tensor out = zeros(x.sizes(), x.scalar_type() == Dtype::Double ? Dtype::Double : kF32, x.device());

@@ -68,7 +68,7 @@ TEST_F(BadInput, FlagsAreNamedAndTheNearestOffered) {
   EXPECT_THAT(refused({"--steps", "four"}), HasSubstr("expected an integer"));
   EXPECT_THAT(refused({"--rdt", "nan"}), HasSubstr("--residual-diff-threshold: expected a finite number"));
   EXPECT_THAT(refused({"--dtype", "bf17"}), HasSubstr("did you mean bf16?"));
-  EXPECT_THAT(refused({"--device", "tpu"}), HasSubstr("\"tpu\" is not supported"));
+  EXPECT_THAT(refused({"--device", "tpu"}), HasSubstr("\"tpu\" is none of cpu, cuda, npu"));
   EXPECT_THAT(refused({"two", "words"}), HasSubstr("needs quotes"));
   EXPECT_THAT(refused({}, false), HasSubstr("no prompt given"));
 }

@@ -66,6 +66,12 @@ int64_t GraphConfig::size_for(int64_t sequences, bool processor) const {
   return disable_padding && size != sequences ? 0 : size;
 }
 
+Runner::~Runner() {
+  try {
+    stream_.synchronize();
+  } catch (const std::exception&) {}  // what failed on the device was told where it was asked for
+}
+
 Runner::Out Runner::run(const Batch& batch, std::span<const int64_t> sampled) {
   const device::Stream::Use use(stream_);
   const int64_t size = decodes(batch, sampled) ? config_.size_for(batch.rows(), model_.device().is_cpu()) : 0;

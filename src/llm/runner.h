@@ -47,6 +47,10 @@ class Runner {
   Runner(const CausalLm& model, const KvCache& cache, GraphConfig config)
       : model_(model), cache_(cache), config_(std::move(config)), stream_(model.device()), memory_(model.device()) {}
 
+  ~Runner();  // waits for the device: it may be reading what goes
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+
   // On the model's device, valid until the next run; logits may be overwritten.
   struct Out {
     Tensor hidden;  // (T, D), of all rows

@@ -1,5 +1,7 @@
 #include "diffusion/block_graphs.h"
 
+#include <algorithm>
+
 namespace cairn::diffusion {
 namespace {
 
@@ -22,6 +24,7 @@ Streams BlockGraphs::run(const Streams& in, Range range, const Batch::Modulated&
     return blocks(in, range, modulated.noting(held_[key].layers));
   }
   Held& held = found->second;
+  if (held.refused) return blocks(in, range, modulated);
   return held.graph ? replay(held, in, modulated) : capture(held, in, range, modulated, blocks);
 }
 
@@ -33,8 +36,9 @@ Streams BlockGraphs::capture(Held& held, const Streams& in, Range range, const B
   Streams made;
   auto graph = device::Graph::capture(memory_, [&] { made = blocks(held.in, range, Batch::Modulated(held.fixed)); });
   if (!graph) {
-    refused_ = graph.error().what;
-    held_.clear();
+    held = {.refused = true};
+    const auto captured = [](const auto& h) { return h.second.graph.has_value(); };
+    if (std::ranges::none_of(held_, captured)) refused_ = graph.error().what;
     return blocks(in, range, modulated);
   }
   held.graph = std::move(*graph);

@@ -1,6 +1,7 @@
 // Ranges of a denoiser's block stack as graphs of their device. A step cache decides anew at every step which blocks
 // run, so not a step but the ranges that it asks for (front, middle, back; or all) are captured, at their second
-// occurrence in a shape, and replayed as the verdicts want them.
+// occurrence in a shape, and replayed as the verdicts want them. Where the first capture fails none is tried again;
+// where a later one does, that range alone runs as it is.
 #pragma once
 #include <map>
 #include <optional>
@@ -26,10 +27,11 @@ class BlockGraphs {
  private:
   using Shape = std::vector<int64_t>;
   struct Held {
-    std::set<size_t> layers;  // of modulation, which the range reads
-    Streams in, out;
-    Batch::Fixed fixed;
-    std::optional<device::Graph> graph;
+    std::set<size_t> layers{};  // of modulation, which the range reads
+    Streams in{}, out{};
+    Batch::Fixed fixed{};
+    std::optional<device::Graph> graph{};
+    bool refused = false;
   };
   Streams capture(Held& held, const Streams& in, Range range, const Batch::Modulated& modulated,
                   const Batch::Blocks& blocks);

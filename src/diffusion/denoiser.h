@@ -42,11 +42,11 @@ struct Input {
   StepInfo step;
 };
 
+class BlockGraphs;
+
 // Requests of one shape (latent size and text length) in one forward, each at a step of its own and with a cache of its
 // own. The guidance branch of a request is a member of its own, which comes after its main one. Their pictures follow
 // one another in the first dimension: M pictures in all.
-class BlockGraphs;
-
 class Batch {
  public:
   // With graphs, blocks are replayed where they can be; they must outlive the batch.

@@ -61,7 +61,7 @@ int64_t GraphConfig::size_for(int64_t sequences, bool processor) const {
     size = sequences;
   } else {
     const int64_t step = sequences <= 16 ? 4 : 8;
-    size = (sequences + step - 1) / step * step;
+    size = std::min((sequences + step - 1) / step * step, max_bs);
   }
   return disable_padding && size != sequences ? 0 : size;
 }
@@ -107,14 +107,15 @@ Runner::Out Runner::forward(const Batch& batch, std::span<const int64_t> sampled
 Runner::Out Runner::capture(std::optional<Decode>& to, int64_t size, const Batch& batch,
                             std::span<const int64_t> sampled) {
   const int64_t columns = std::min(cache_.blocks(), (model_.max_positions() - 1) / cache_.block_size() + 1);
-  Decode& d = to.emplace(Decode{StepImage(model_, cache_, size, columns), {}, {}});
+  Decode& d = to.emplace(model_, cache_, size, columns);
   d.image.fill(batch);
   std::vector<int64_t> all(static_cast<size_t>(size));
   std::iota(all.begin(), all.end(), 0);
   Out made;
   auto graph = device::Graph::capture(memory_, [&] { made = forward(d.image.batch(), all); });
   if (!graph) {
-    refused_ = graph.error().what;
+    const auto captured = [](const auto& held) { return held.second && held.second->graph; };
+    if (std::ranges::none_of(graphs_, captured)) refused_ = graph.error().what;
     return eager(batch, sampled);
   }
   d.graph = std::move(*graph);

@@ -40,8 +40,9 @@ struct GraphConfig {
 };
 
 // Runs steps. Those of one token a sequence, which answers under way consist of, are captured as graphs at their second
-// occurrence, one for each size, and replayed from then on. A model that cannot be captured is run as it is, and one
-// size less where the device has no room for another graph. Of one thread at a time; model and cache must outlive it.
+// occurrence, one for each size, and replayed from then on. Where the first capture fails none is tried again; where a
+// later one does, as when the device has no room for another, that size alone is run as it is. Of one thread at a time;
+// model and cache must outlive it.
 class Runner {
  public:
   Runner(const CausalLm& model, const KvCache& cache, GraphConfig config)
@@ -66,6 +67,8 @@ class Runner {
 
  private:
   struct Decode {
+    Decode(const CausalLm& model, const KvCache& cache, int64_t rows, int64_t columns)
+        : image(model, cache, rows, columns) {}
     StepImage image;  // what the graph reads
     Out out;
     std::optional<device::Graph> graph;

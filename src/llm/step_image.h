@@ -16,6 +16,8 @@ class StepImage {
  public:
   // `columns`: the most blocks that a sequence may have.
   StepImage(const CausalLm& model, const KvCache& cache, int64_t rows, int64_t columns);
+  StepImage(const StepImage&) = delete;  // what it hands out points into it
+  StepImage& operator=(const StepImage&) = delete;
 
   // Rows beyond the batch's are filled up with sequences of one token in the cache's spare block.
   void fill(const Batch& batch);

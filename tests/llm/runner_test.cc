@@ -118,9 +118,42 @@ TEST(GraphConfig, ChoosesTheLeastSizeThatHoldsAStep) {
   using testing::ElementsAre;
   EXPECT_THAT(sizes({}, true), ElementsAre(1, 2, 3, 5, 13, 17, 33, 64, 0));
   EXPECT_THAT(sizes({}, false), ElementsAre(1, 2, 4, 8, 16, 24, 40, 64, 0));
+  EXPECT_THAT(sizes({.max_bs = 6}, false), ElementsAre(1, 2, 4, 6, 0, 0, 0, 0, 0));
   EXPECT_THAT(sizes({.sizes = {16, 2}}, true), ElementsAre(2, 2, 16, 16, 16, 0, 0, 0, 0));
   EXPECT_THAT(sizes({.disable_padding = true, .sizes = {16, 2}}, false), ElementsAre(0, 2, 0, 0, 0, 0, 0, 0, 0));
   EXPECT_THAT(sizes({.disable = true}, false), ElementsAre(0, 0, 0, 0, 0, 0, 0, 0, 0));
+}
+
+// A model that does something with three rows that no replay would do.
+class AwkwardWithThree final : public CausalLm {
+ public:
+  Tensor forward(const Batch& batch, const KvCache& cache) const override {
+    if (batch.rows() == 3) (void)on_host(batch.tokens * 2.0);
+    return captured()->forward(batch, cache);
+  }
+  std::vector<Tensor> rotary(const Batch& batch) const override { return captured()->rotary(batch); }
+  Tensor logits(const Tensor& hidden) const override { return captured()->logits(hidden); }
+  KvShape kv_shape() const override { return captured()->kv_shape(); }
+  int64_t vocabulary() const override { return captured()->vocabulary(); }
+  int64_t max_positions() const override { return captured()->max_positions(); }
+  Dtype dtype() const override { return captured()->dtype(); }
+  c10::Device device() const override { return captured()->device(); }
+};
+
+TEST(Runner, ASizeThatCannotBeCapturedLeavesTheOthers) {
+  const Inference no_gradients;
+  const AwkwardWithThree model;
+  Steps steps(4, 64);
+  const KvCache cache(model.kv_shape(), steps.blocks(), kBlock, model.dtype(), model.device());
+  Runner runner(model, cache, {.sizes = {1, 3, 4}});
+  std::mt19937 random(1);
+  for (int i = 0; i < 5; ++i)
+    for (const std::vector<size_t>& some : {std::vector<size_t>{0}, {0, 1, 2}, {0, 1, 2, 3}}) {
+      const Batch b = steps.step(some, 1, random);
+      runner.run(b, last_rows(b));
+    }
+  EXPECT_EQ(runner.replays(), 2 * 4) << runner.refused();  // all but the first of one row and of four
+  EXPECT_EQ(runner.refused(), "");
 }
 
 TEST(Runner, AModelThatCannotBeCapturedIsRunAsItIs) {

@@ -77,10 +77,9 @@ Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
                    .table_width = on.tables.size(1),
                    .keys = on.keys.const_data_ptr<int32_t>(),
                    .first_row = on.first.const_data_ptr<int32_t>()};
-  for (const PagedSequence& s : paging.sequences) {
-    batch.most_rows = std::max(batch.most_rows, s.rows);
-    batch.most_keys = std::max(batch.most_keys, s.keys);
-  }
+  for (const PagedSequence& s : paging.sequences) batch.most_rows = std::max(batch.most_rows, s.rows);
+  // Not what the host's list says: a graph is replayed with longer sequences than it was captured with.
+  batch.most_keys = batch.table_width * k.size(1);
   Tensor out = made(q, {q.size(0), q.size(1) * v.size(3)}, q.scalar_type());
   const Paged p{.q = *rows,
                 .rows = q.size(0),

@@ -124,6 +124,10 @@ TEST_P(CudaBindings, PagedAttention) {
     for (size_t i = 0; i < 2; ++i) tables[1][static_cast<int64_t>(i)].fill_(second[i]);
     lengths[0].fill_(10), lengths[1].fill_(6), rows[1].fill_(7), rows[2].fill_(8);
     near(cuda::paged_attention(q, keys, values, Paging(list, tables, lengths, rows), rule), want);
+    // As in a graph that was captured when the sequences were shorter.
+    std::vector<PagedSequence> then = sequences;
+    then[0].keys = 7, then[1].keys = 1;
+    near(cuda::paged_attention(q, keys, values, Paging(then, tables, lengths, rows), rule), want);
   }
   // Values that are the first numbers of keys.
   const AttentionRule rule{.scale = 0.125};

@@ -75,8 +75,33 @@ bool Chooser::reached(int64_t followed) const {
   }
 }
 
+// Its grammar, if it has one, has been followed over all tokens so far. False: the request is gone.
+bool Chooser::ready() const { return reached(request_.grammar && !speculates_ ? sampler_.generated() : 0); }
+
+bool Chooser::ask(ops::Sampling& how) const {
+  if (!ready()) return false;
+  ops::SampleRow row = sampler_.row();
+  row.first_touch = static_cast<int32_t>(how.touches.size());
+  how.touches.insert(how.touches.end(), sampler_.touches().begin(), sampler_.touches().end());
+  if (!allowed_.empty()) {
+    how.allowed_words = (vocabulary_ + 31) / 32;
+    row.allowed = static_cast<int32_t>(static_cast<int64_t>(how.allowed.size()) / how.allowed_words);
+    how.allowed.insert(how.allowed.end(), allowed_.begin(), allowed_.begin() + how.allowed_words);
+  }
+  how.rows.push_back(row);
+  return true;
+}
+
+Result<void> Chooser::took(const ops::Sampled& chosen, RowOutcome& outcome) {
+  Choice choice = TRY(sampler_.took(chosen));
+  if (!request_.logprobs) choice.logprob = 0;
+  outcome.choices.push_back(std::move(choice));
+  if (speculates_) outcome.complete = TRY(accept(chosen.token));
+  return {};
+}
+
 Result<void> Chooser::choose(std::span<float> logits, std::span<const Token> guesses, RowOutcome& outcome) {
-  if (!reached(request_.grammar && !speculates_ ? sampler_.generated() : 0)) return {};
+  if (!ready()) return {};
   for (size_t i = 0;; ++i) {  // each is chosen as if it were alone
     const auto own = logits.subspan(i * static_cast<size_t>(vocabulary_), static_cast<size_t>(vocabulary_));
     Choice choice =

@@ -5,6 +5,7 @@
 
 #include "llm/engine.h"
 #include "llm/plan/step_plan.h"
+#include "ops/sampling.h"
 
 namespace cairn::llm {
 
@@ -39,9 +40,15 @@ class Chooser {
                            RowOutcome& outcome);
   // As many tokens as were guessed right, and the one behind them. `logits`: 1 + guesses times the vocabulary.
   Result<void> choose(std::span<float> logits, std::span<const Token> guesses, RowOutcome& outcome);
+  // One token, on the device that has its logits; for a request of which nothing more than that is to be known. False:
+  // it is gone. took() is told what came of it.
+  bool on_device() const { return request_.top_logprobs == 0 && request_.token_ids_logprob.empty(); }
+  bool ask(ops::Sampling& how) const;
+  Result<void> took(const ops::Sampled& chosen, RowOutcome& outcome);
 
  private:
   Result<bool> accept(int32_t token);
+  bool ready() const;
   bool reached(int64_t followed) const;
   Result<void> judge(const CausalLm& model, const PlanRow& row, const Tensor& hidden, RowOutcome& outcome);
   void pool(const PlanRow& row, const Tensor& hidden, RowOutcome& outcome);

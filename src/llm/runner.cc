@@ -37,6 +37,12 @@ Batch batch_of(const StepPlan& plan, int64_t block_size, const std::vector<bool>
   return b;
 }
 
+Tensor rows_of(const Tensor& t, std::span<const int64_t> rows) {
+  const Tensor index = longs(static_cast<int64_t>(rows.size()));
+  std::ranges::copy(rows, data(index));
+  return t.index_select(0, index.to(t.device()));
+}
+
 namespace {
 
 Tensor logits_of(const CausalLm& model, const Tensor& hidden, std::span<const int64_t> rows) {
@@ -44,9 +50,7 @@ Tensor logits_of(const CausalLm& model, const Tensor& hidden, std::span<const in
   if (count == 0) return {};
   // A step of single tokens samples all its rows.
   if (count == hidden.size(0)) return model.logits(hidden);
-  const Tensor index = longs(count);
-  std::ranges::copy(rows, data(index));
-  return model.logits(hidden.index_select(0, index.to(hidden.device())));
+  return model.logits(rows_of(hidden, rows));
 }
 
 }  // namespace

@@ -18,6 +18,9 @@ namespace cairn::llm {
 using Drafts = std::vector<std::vector<Token>>;
 Batch batch_of(const StepPlan& plan, int64_t block_size, const std::vector<bool>& stretched, const Drafts& drafts = {});
 
+// Rows of a tensor (n, D), in that order.
+Tensor rows_of(const Tensor& t, std::span<const int64_t> rows);
+
 struct GraphConfig {
   bool disable = false, disable_padding = false;
   int64_t max_bs = 64;

@@ -13,6 +13,11 @@ namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
+tl::unexpected<Error> none_may_follow() {
+  return failure(Code::kInvalidArgument, "no token may follow: the constraints leave none");
+}
+tl::unexpected<Error> not_numbers() { return failure(Code::kInternal, "the model's logits are not numbers"); }
+
 uint64_t mix(uint64_t x) {  // splitmix64 (Steele, Lea, Flood 2014)
   x += 0x9e3779b97f4a7c15u;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -39,7 +44,7 @@ void lower(Choice& c, float by) {
 Result<Choice> judged(std::span<const float> logits, int32_t token, int64_t top, std::span<const int32_t> asked) {
   Choice out{.token = token};
   LogitRow row(logits);
-  if (!row.finite()) return failure(Code::kInternal, "the model's logits are not numbers");
+  if (!row.finite()) return not_numbers();
   const double total = row.weigh(1);
   const auto log_total = static_cast<float>(std::log(total));
   out.logprob = logits[static_cast<size_t>(token)] - row.highest() - log_total;
@@ -73,35 +78,31 @@ Sampler::Sampler(const SamplingParams& params, std::span<const int32_t> prompt, 
   for (const int64_t id : params.stop_token_ids) ends_.push_back(static_cast<int32_t>(id));
   std::ranges::sort(ends_);
   ends_.erase(std::ranges::unique(ends_).begin(), ends_.end());
-  if (params.repetition_penalty != 1) {
-    seen_.assign(prompt.begin(), prompt.end());
-    std::ranges::sort(seen_);
-    seen_.erase(std::ranges::unique(seen_).begin(), seen_.end());
-  }
+  for (const auto& [token, bias] : params.logit_bias) touch(token).bias += static_cast<float>(bias);
+  if (params.min_new_tokens > 0)
+    for (const int32_t token : ends_) touch(token).flags |= ops::Touch::kBanned;
+  if (params.repetition_penalty != 1)
+    for (const int32_t token : prompt) touch(token).flags |= ops::Touch::kRepeated;
+}
+
+ops::Touch& Sampler::touch(int64_t token) {
+  const auto id = static_cast<int32_t>(token);
+  const auto [it, first] = touched_.try_emplace(id, touches_.size());
+  if (first) touches_.push_back({.token = id});
+  return touches_[it->second];
 }
 
 bool Sampler::ends(int32_t token) const { return std::ranges::find(ends_, token) != ends_.end(); }
 
 void Sampler::shift(std::span<float> logits, std::span<const uint32_t> allowed) const {
-  const auto at = [&](int64_t token) -> float* {
-    return token >= 0 && token < static_cast<int64_t>(logits.size()) ? &logits[static_cast<size_t>(token)] : nullptr;
-  };
-  for (const auto& [token, bias] : params_.logit_bias)
-    if (float* x = at(token)) *x += static_cast<float>(bias);
-  if (params_.frequency_penalty != 0 || params_.presence_penalty != 0)
-    for (const auto& [token, count] : counts_)
-      if (float* x = at(token)) *x -= static_cast<float>(params_.frequency_penalty * count + params_.presence_penalty);
-  if (generated_ < params_.min_new_tokens)
-    for (const int32_t token : ends_)
-      if (float* x = at(token)) *x = kNever;
-  if (params_.repetition_penalty != 1) {
-    const auto weaken = [&](int32_t token) {
-      const auto penalty = static_cast<float>(params_.repetition_penalty);
-      if (float* x = at(token)) *x = *x > 0 ? *x / penalty : *x * penalty;
-    };
-    for (const int32_t token : seen_) weaken(token);
-    for (const auto& [token, count] : counts_)
-      if (!std::ranges::binary_search(seen_, token)) weaken(token);
+  const auto penalty = static_cast<float>(params_.repetition_penalty);
+  for (const ops::Touch& t : touches_) {
+    if (t.token < 0 || t.token >= static_cast<int64_t>(logits.size())) continue;
+    float& x = logits[static_cast<size_t>(t.token)];
+    x += t.bias;
+    if (t.count > 0) x -= static_cast<float>(params_.frequency_penalty * t.count + params_.presence_penalty);
+    if (t.flags & ops::Touch::kBanned) x = kNever;
+    if (t.flags & ops::Touch::kRepeated) x = x > 0 ? x / penalty : x * penalty;
   }
   if (!allowed.empty())
     for (size_t i = 0; i < logits.size(); i += 32) {
@@ -116,9 +117,40 @@ void Sampler::shift(std::span<float> logits, std::span<const uint32_t> allowed) 
     }
 }
 
+double Sampler::uniform() const {
+  return static_cast<double>(mix(mix(seed_) ^ static_cast<uint64_t>(generated_)) >> 11) * 0x1p-53;
+}
+
+ops::SampleRow Sampler::row() const {
+  return {.uniform = uniform(),
+          .temperature = params_.temperature,
+          .top_p = params_.top_p,
+          .min_p = params_.min_p,
+          .frequency = params_.frequency_penalty,
+          .presence = params_.presence_penalty,
+          .repetition = params_.repetition_penalty,
+          .top_k = params_.top_k,
+          .touches = static_cast<int32_t>(touches_.size()),
+          .greedy = params_.greedy()};
+}
+
+Result<Choice> Sampler::took(const ops::Sampled& chosen) {
+  if (chosen.state == ops::Sampled::kNoneMayFollow) return none_may_follow();
+  if (chosen.state != ops::Sampled::kChosen) return not_numbers();
+  remember(chosen.token);
+  return Choice{.token = chosen.token, .logprob = chosen.logprob};
+}
+
+void Sampler::remember(int32_t token) {
+  if (params_.frequency_penalty != 0 || params_.presence_penalty != 0) ++touch(token).count;
+  if (params_.repetition_penalty != 1) touch(token).flags |= ops::Touch::kRepeated;
+  if (++generated_ != params_.min_new_tokens) return;
+  for (const int32_t end : ends_) touch(end).flags &= ~ops::Touch::kBanned;
+}
+
 // By weights that sum to `total`, after top-k, top-p and min-p.
 int32_t Sampler::draw(const LogitRow& row, double total) const {
-  const double u = static_cast<double>(mix(mix(seed_) ^ static_cast<uint64_t>(generated_)) >> 11) * 0x1p-53;
+  const double u = uniform();
   if (params_.top_k < 0 && params_.top_p >= 1 && params_.min_p <= 0) return row.reaching(u * total);
   // A logit that no token of that weight is below, whatever was rounded.
   const auto logit_of = [&](double weight) {
@@ -154,9 +186,8 @@ Result<Choice> Sampler::next(std::span<float> logits, std::span<const uint32_t> 
   const bool greedy = params_.greedy();
   LogitRow row(logits);
   const float highest = row.highest();
-  if (row.numbers() && highest == kNever)
-    return failure(Code::kInvalidArgument, "no token may follow: the constraints leave none");
-  if (!row.finite()) return failure(Code::kInternal, "the model's logits are not numbers");
+  if (row.numbers() && highest == kNever) return none_may_follow();
+  if (!row.finite()) return not_numbers();
   out.token = row.first_highest();
   if (!greedy || logprobs) {
     const double scale = greedy ? 1 : 1 / params_.temperature;
@@ -169,8 +200,7 @@ Result<Choice> Sampler::next(std::span<float> logits, std::span<const uint32_t> 
       lower(out, log_total);
     }
   }
-  ++counts_[out.token];
-  ++generated_;
+  remember(out.token);
   return out;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/fields.h"
+#include "ops/sample_row.h"
 
 namespace cairn::llm {
 
@@ -71,18 +72,27 @@ class Sampler {
   Result<Choice> next(std::span<float> logits, std::span<const uint32_t> allowed, bool logprobs, int64_t top,
                       std::span<const int32_t> asked = {});
 
+  // For the device that has the logits (ops::sample): how it is to choose what next() would. took() is told of it.
+  ops::SampleRow row() const;
+  std::span<const ops::Touch> touches() const { return touches_; }
+  Result<Choice> took(const ops::Sampled& chosen);
+
   // Whether that token ends the answer.
   bool ends(int32_t token) const;
   std::span<const int32_t> ends() const { return ends_; }  // without repeats
   int64_t generated() const { return generated_; }
 
  private:
+  ops::Touch& touch(int64_t token);
   void shift(std::span<float> logits, std::span<const uint32_t> allowed) const;
+  double uniform() const;
   int32_t draw(const LogitRow& row, double total) const;
+  void remember(int32_t token);
 
   SamplingParams params_;
-  std::vector<int32_t> ends_, seen_;             // seen_: tokens of the prompt, without repeats, where they matter
-  std::unordered_map<int32_t, int32_t> counts_;  // of generated tokens
+  std::vector<int32_t> ends_;
+  std::vector<ops::Touch> touches_;              // of tokens whose logits are not the model's
+  std::unordered_map<int32_t, size_t> touched_;  // where they are
   uint64_t seed_;
   int64_t generated_ = 0;
 };

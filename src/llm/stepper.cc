@@ -97,23 +97,46 @@ void Stepper::choose(Step& step) {
     const int64_t first = step.batch.sequences[i].row + row.to - row.from - 1;
     for (size_t j = 0; j <= guesses(i).size(); ++j) sampled.push_back(first + static_cast<int64_t>(j));
   }
-  const auto [hidden, on_device] = runner_.run(step.batch, sampled);
-  const Tensor logits = on_device.defined() ? on_host(on_device) : on_device;
-  std::span<float> left;
-  if (logits.defined()) left = {static_cast<float*>(logits.mutable_data_ptr()), static_cast<size_t>(logits.numel())};
+  const auto [hidden, logits] = runner_.run(step.batch, sampled);
+  std::vector<Wanted> here, there;
+  int64_t first = 0;
   for (size_t i = 0; i < step.plan.rows.size(); ++i) {
     const PlanRow& row = step.plan.rows[i];
-    RowOutcome& outcome = step.outcomes[i];
     Chooser& chooser = *step.choosers[i];
-    auto ok = chooser.read_prompt(model_, row, hidden, step.batch.sequences[i].row, outcome);
-    if (row.sample) {
-      const auto count = (1 + guesses(i).size()) * static_cast<size_t>(model_.vocabulary());
-      if (ok) ok = chooser.choose(left.first(count), guesses(i), outcome);
-      left = left.subspan(count);
-      if (!outcome.choices.empty()) last_[static_cast<size_t>(row.slot)] = outcome.choices.back().token;
-    }
-    if (!ok) outcome.error = ok.error();
+    const auto read = chooser.read_prompt(model_, row, hidden, step.batch.sequences[i].row, step.outcomes[i]);
+    if (!read) step.outcomes[i].error = read.error();
+    if (!row.sample) continue;
+    const bool on_device = !logits.is_cpu() && guesses(i).empty() && chooser.on_device();
+    if (read) (on_device ? there : here).push_back({i, first});
+    first += 1 + static_cast<int64_t>(guesses(i).size());
   }
+  choose_there(step, logits, there);
+  for (const auto& [i, row] : here) {
+    const auto count = 1 + static_cast<int64_t>(guesses(i).size());
+    const Tensor own = on_host(logits.narrow(0, row, count));
+    const std::span numbers(static_cast<float*>(own.mutable_data_ptr()), static_cast<size_t>(own.numel()));
+    took(step, i, step.choosers[i]->choose(numbers, guesses(i), step.outcomes[i]));
+  }
+}
+
+// Their device chooses for them.
+void Stepper::choose_there(Step& step, const Tensor& logits, std::span<const Wanted> there) {
+  ops::Sampling how;
+  std::vector<size_t> asked;
+  std::vector<int64_t> rows;
+  for (const auto& [i, row] : there)
+    if (step.choosers[i]->ask(how)) asked.push_back(i), rows.push_back(row);
+  if (rows.empty()) return;
+  const bool all = static_cast<int64_t>(rows.size()) == logits.size(0);
+  const auto chosen = ops::sample(all ? logits : rows_of(logits, rows), how);
+  for (size_t k = 0; k < asked.size(); ++k)
+    took(step, asked[k], step.choosers[asked[k]]->took(chosen[k], step.outcomes[asked[k]]));
+}
+
+void Stepper::took(Step& step, size_t i, const Result<void>& ok) {
+  RowOutcome& outcome = step.outcomes[i];
+  if (!outcome.choices.empty()) last_[static_cast<size_t>(step.plan.rows[i].slot)] = outcome.choices.back().token;
+  if (!ok) outcome.error = ok.error();
 }
 
 }  // namespace cairn::llm

@@ -47,7 +47,13 @@ class Stepper {
  private:
   void loop();
   void run(Step& step);
+  struct Wanted {
+    size_t index;       // of a row of the plan
+    int64_t logit_row;  // the first of its own
+  };
   void choose(Step& step);
+  void choose_there(Step& step, const Tensor& logits, std::span<const Wanted> there);
+  void took(Step& step, size_t index, const Result<void>& ok);
 
   const CausalLm& model_;
   Runner runner_;

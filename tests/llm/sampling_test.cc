@@ -5,6 +5,9 @@
 #include <cmath>
 #include <random>
 
+#include "device/under_test.h"
+#include "ops/sampling.h"
+
 namespace cairn::llm {
 namespace {
 
@@ -215,6 +218,76 @@ TEST(Sampler, SaysWhenNothingMayFollowOrNumbersAreNone) {
   ASSERT_FALSE(bad);
   EXPECT_THAT(bad.error().what, HasSubstr("not numbers"));
   EXPECT_FALSE(judged(broken, 0, 0, {}));
+}
+
+// Several requests of a step beside their samplers, token by token, on the device under test.
+TEST(Sampler, ADeviceChoosesTheSameTokens) {
+  for (const int vocabulary : {3, 100, 5000}) {
+    std::vector<SamplingParams> all(10);
+    for (size_t i = 0; i < all.size(); ++i) all[i].seed = static_cast<int64_t>(i) + vocabulary;
+    all[1].temperature = 0;
+    all[2].temperature = 0.6, all[2].top_k = 5;
+    all[3].top_p = 0.8;
+    all[4].min_p = 0.1, all[4].temperature = 1.7;
+    all[5].top_k = 40, all[5].top_p = 0.9, all[5].min_p = 0.01;
+    all[6].frequency_penalty = 0.7, all[6].presence_penalty = -0.3, all[6].repetition_penalty = 1.3;
+    all[7].logit_bias = {{1, 3}, {2, -2}}, all[7].min_new_tokens = 3;
+    all[8].top_k = 1000000, all[8].top_p = 0.999, all[8].repetition_penalty = 0.7;
+    all[9].top_p = 1e-9;
+    const std::vector<int32_t> prompt{1, 2, 2}, ends{0};
+    std::vector<Sampler> samplers;
+    for (const SamplingParams& p : all) samplers.emplace_back(p, prompt, ends, 0);
+    std::mt19937 random(5);
+    for (uint32_t n = 0; n < 8; ++n) {
+      ops::Sampling how{.allowed_words = (vocabulary + 31) / 32};
+      std::vector<std::vector<float>> logits;
+      const Tensor rows = empty({static_cast<int64_t>(all.size()), vocabulary}, kF32);
+      for (size_t i = 0; i < all.size(); ++i) {
+        logits.push_back(some_logits(n * 100 + static_cast<uint32_t>(i), vocabulary));
+        if (n % 3 == 1)  // many equals
+          for (float& x : logits.back()) x = std::round(x);
+        std::ranges::copy(logits.back(), rows.data_ptr<float>() + static_cast<std::ptrdiff_t>(i) * vocabulary);
+        ops::SampleRow row = samplers[i].row();
+        row.first_touch = static_cast<int32_t>(how.touches.size());
+        std::ranges::copy(samplers[i].touches(), std::back_inserter(how.touches));
+        if (i % 2) {
+          row.allowed = static_cast<int32_t>(i / 2);
+          for (int64_t w = 0; w < how.allowed_words; ++w) how.allowed.push_back(static_cast<uint32_t>(random()) | 6);
+        }
+        how.rows.push_back(row);
+      }
+      const auto got = ops::sample(rows.to(device_under_test()), how);
+      for (size_t i = 0; i < all.size(); ++i) {
+        std::span<const uint32_t> mask;
+        if (i % 2) mask = std::span(how.allowed).subspan(i / 2 * static_cast<size_t>(how.allowed_words));
+        const Choice want = or_throw(samplers[i].next(
+            logits[i], mask.first(mask.empty() ? 0 : static_cast<size_t>(how.allowed_words)), true, 0));
+        ASSERT_EQ(got[i].state, ops::Sampled::kChosen);
+        ASSERT_EQ(got[i].token, want.token) << "request " << i << ", token " << n << " of " << vocabulary;
+        EXPECT_NEAR(got[i].logprob, want.logprob, 2e-5 * (1 + std::fabs(want.logprob)));
+      }
+    }
+  }
+}
+
+TEST(Sampler, ADeviceSaysWhyItChoosesNothing) {
+  const Tensor logits = zeros({4, 40}, kF32);
+  auto* p = logits.data_ptr<float>();
+  p[3] = NAN, p[40 + 5] = INFINITY, p[3 * 40 + 9] = 1;
+  const ops::SampleRow drawn{.uniform = 0.5, .top_p = 0.5};
+  ops::Sampling how{.rows = {drawn, drawn, drawn, drawn}, .allowed = {0, 0}, .allowed_words = 2};
+  how.rows[2].allowed = 0;
+  const auto got = ops::sample(logits.to(device_under_test()), how);
+  EXPECT_EQ(got[0].state, ops::Sampled::kNotNumbers);
+  EXPECT_EQ(got[1].state, ops::Sampled::kNotNumbers);
+  EXPECT_EQ(got[2].state, ops::Sampled::kNoneMayFollow);
+  EXPECT_EQ(got[3].state, ops::Sampled::kChosen);
+  Sampler s({}, {}, {}, 1);
+  EXPECT_THAT(s.took(got[0]).error().what, HasSubstr("not numbers"));
+  EXPECT_THAT(s.took(got[2]).error().what, HasSubstr("no token may follow"));
+  EXPECT_EQ(s.generated(), 0);
+  EXPECT_TRUE(s.took(got[3]));
+  EXPECT_EQ(s.generated(), 1);
 }
 
 TEST(SamplingParams, RefusesWhatMakesNoSense) {

@@ -100,6 +100,7 @@ int test(c10::Device device, const Asked& asked) {
   add_paged(samples);
   add_vision(samples);
   add_cache(samples);
+  add_sampling(samples);
   constexpr size_t kShown = 8;
   int failed = 0, passed = 0;
   fmt::print("{:<20} {:<5} {:>7} {:>9} {:>9}  {:<9}  on {}\n", "op", "dtype", "samples", "rel. L2", "rel. max", "runs",

@@ -4,6 +4,7 @@
 #include "ops/cache.h"
 #include "ops/ops.h"
 #include "ops/paged.h"
+#include "ops/sampling.h"
 #include "ops/vision.h"
 
 namespace cairn::ops::cuda {
@@ -27,6 +28,8 @@ void residual(const Tensor& after, const Tensor& before, int64_t stride, Tensor&
 void taylor_update(const Tensor& after, const Tensor& before, at::TensorList ladder, double gap);
 Tensor weighted_sum(at::TensorList terms, const Tensor& base, const std::vector<double>& weights);
 std::vector<double> gram(at::TensorList terms);
+
+std::vector<Sampled> sample(const Tensor& logits, const Sampling& how);
 
 Tensor group_norm(const Tensor& x, const GroupNorm& norm, Dtype out);
 Tensor norm_conv(const Tensor& x, const GroupNorm& norm, const Weight& w, const ConvShape& shape,

@@ -23,6 +23,7 @@ void install_cuda() {
   taylor_update.on(kCUDA, cuda::taylor_update);
   weighted_sum.on(kCUDA, cuda::weighted_sum);
   gram.on(kCUDA, cuda::gram);
+  sample.on(kCUDA, cuda::sample);
   group_norm.on(kCUDA, cuda::group_norm);
   norm_conv.on(kCUDA, cuda::norm_conv);
 }

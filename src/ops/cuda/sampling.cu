@@ -186,7 +186,7 @@ __device__ int64_t draw(const float* logits, int64_t vocabulary, const SampleRow
   return first_beyond(vocabulary, number - 1, [&](int64_t i) { return Mass{key_of(logits[i]) == drawn.key}; });
 }
 
-__global__ void __launch_bounds__(kThreads) sample_kernel(Sampling s) {
+__global__ void __launch_bounds__(kThreads) sample_kernel(SamplingLaunch s) {
   const SampleRow row = s.rows[blockIdx.x];
   float* logits = s.logits + int64_t{blockIdx.x} * s.row_stride;
   for (int i = threadIdx.x; i < row.touches; i += kThreads) {
@@ -221,7 +221,7 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(Sampling s) {
 
 }  // namespace
 
-Status sample(const Sampling& s, void* stream) {
+Status sample(const SamplingLaunch& s, void* stream) {
   if (s.count < 0 || s.count > kMostBlocks) return "sample: a number of rows for one launch";
   if (s.count == 0) return nullptr;
   if (s.vocabulary < 1 || s.vocabulary >= 1 << 19) return "sample: a vocabulary of 1 to 524287 tokens";

@@ -38,6 +38,31 @@ class CudaBindings : public testing::TestWithParam<Dtype> {
   int64_t before_ = 0;
 };
 
+TEST_P(CudaBindings, Sampling) {
+  const Tensor logits = make({5, 700}, kF32) * 3, wider = make({5, 800}, kF32) * 3;
+  Sampling how{.touches = {{.token = 5, .bias = 100}, {.token = 6, .flags = Touch::kBanned}, {.token = 700}},
+               .allowed = {1u << 9, 1u << 3},
+               .allowed_words = 2};
+  for (int i = 0; i < 5; ++i) how.rows.push_back({.uniform = 0.2 * i});
+  how.rows[0].greedy = 1;
+  how.rows[1].touches = 3;
+  how.rows[2].top_k = 7, how.rows[2].temperature = 0.5;
+  how.rows[3].allowed = 0;
+  how.rows[4].top_p = 0.6, how.rows[4].min_p = 0.01;
+  for (const Tensor& t : {logits, wider.narrow(1, 40, 700)}) {
+    const Tensor ours = t.clone(), theirs = t.contiguous().clone();
+    const auto got = cuda::sample(t.is_contiguous() ? ours : wider.clone().narrow(1, 40, 700), how);
+    const auto want = reference::sample(theirs, how);
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_EQ(got[i].token, want[i].token) << i;
+      EXPECT_EQ(got[i].state, Sampled::kChosen);
+      EXPECT_NEAR(got[i].logprob, want[i].logprob, 1e-5);
+    }
+    EXPECT_EQ(got[1].token, 5);
+    EXPECT_TRUE(got[3].token == 9 || got[3].token == 35);
+  }
+}
+
 TEST_P(CudaBindings, Linears) {
   const Tensor x = make({2, 5, 24}), more = make({2, 5, 9});
   for (const Activation act : kActivations)

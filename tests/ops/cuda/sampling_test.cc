@@ -1,24 +1,10 @@
 // The kernel beside the sampler that runs on processors: the same tokens for the same uniform numbers.
 #include "llm/sampling.h"
-
-#include <map>
-#include <set>
-
 #include "ops/cuda/device_data.h"
 #include "ops/cuda/sampling_kernels.h"
 
 namespace cairn::ops::cuda {
 namespace {
-
-uint64_t mix(uint64_t x) {  // splitmix64, as in the sampler
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
-double uniform_of(uint64_t seed, int64_t generated) {
-  return static_cast<double>(mix(mix(seed) ^ static_cast<uint64_t>(generated)) >> 11) * 0x1p-53;
-}
 
 struct Row {
   SampleRow row;
@@ -49,7 +35,6 @@ void check(const llm::SamplingParams& params, int64_t vocabulary, double spread,
            bool masked) {
   const std::vector<int32_t> prompt{1, 2, 2}, ends{0};
   llm::Sampler sampler(params, prompt, ends, 0);
-  std::map<int32_t, int32_t> counts;
   std::mt19937 engine(seed);
   std::normal_distribution<float> of(0, static_cast<float>(spread));
   for (int n = 0; n < tokens; ++n) {
@@ -61,28 +46,8 @@ void check(const llm::SamplingParams& params, int64_t vocabulary, double spread,
     if (masked)
       for (int64_t i = 0; i < (vocabulary + 31) / 32; ++i)
         r.allowed.push_back(static_cast<uint32_t>(engine()) | 1u << 3);
-    r.row = {.uniform = uniform_of(static_cast<uint64_t>(params.seed.value_or(0)), n),
-             .temperature = params.temperature,
-             .top_p = params.top_p,
-             .min_p = params.min_p,
-             .frequency = params.frequency_penalty,
-             .presence = params.presence_penalty,
-             .repetition = params.repetition_penalty,
-             .top_k = params.top_k,
-             .greedy = params.greedy()};
-    std::set<int32_t> touched(prompt.begin(), prompt.end());
-    for (const auto& [token, count] : counts) touched.insert(token);
-    for (const auto& [token, bias] : params.logit_bias) touched.insert(static_cast<int32_t>(token));
-    for (const int32_t token : ends) touched.insert(token);
-    for (const int32_t token : touched) {
-      if (token >= vocabulary) continue;
-      Touch t{.token = token};
-      if (counts.count(token)) t.count = counts[token];
-      for (const auto& [id, bias] : params.logit_bias) t.bias += id == token ? static_cast<float>(bias) : 0;
-      if (n < params.min_new_tokens && token == ends[0]) t.flags |= Touch::kBanned;
-      if (t.count || token == 1 || token == 2) t.flags |= Touch::kRepeated;
-      r.touches.push_back(t);
-    }
+    r.row = sampler.row();
+    r.touches.assign(sampler.touches().begin(), sampler.touches().end());
     std::vector<float> ours = logits;
     const Sampled got = sample_one(ours, r);
     const auto want = sampler.next(logits, r.allowed, true, 0);
@@ -94,7 +59,6 @@ void check(const llm::SamplingParams& params, int64_t vocabulary, double spread,
     ASSERT_EQ(got.token, want->token) << "token " << n << " of " << vocabulary;
     EXPECT_NEAR(got.logprob, want->logprob, 2e-5 * (1 + std::fabs(want->logprob)));
     for (size_t i = 0; i < logits.size(); ++i) ASSERT_EQ(ours[i], logits[i]) << i;
-    ++counts[got.token];
   }
 }
 

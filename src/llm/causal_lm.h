@@ -30,7 +30,8 @@ struct Batch {
 };
 
 // Keys and values of all layers, in blocks: (blocks + 1, block size, heads, width) each. The last block is nobody's:
-// what fills up a step to a captured size writes there.
+// what fills up a step to a captured size writes there. All lie in one tensor (2, layers, …), where keys are as wide as
+// values, else in one (layers, …) for each.
 class KvCache {
  public:
   KvCache(const KvShape& shape, int64_t blocks, int64_t block_size, Dtype dtype,

@@ -4,10 +4,15 @@ namespace cairn::llm {
 
 KvCache::KvCache(const KvShape& s, int64_t blocks, int64_t block_size, Dtype dtype, c10::Device device)
     : blocks_(blocks), block_size_(block_size) {
+  const auto of_width = [&](int64_t parts, int64_t width) {
+    return lazy_zeros({parts, s.layers, blocks + 1, block_size, s.heads, width}, dtype, device);
+  };
+  const bool alike = s.key_width == s.value_width;
+  const Tensor first = of_width(alike ? 2 : 1, s.key_width);
+  const Tensor keys = first[0], values = alike ? first[1] : s.value_width ? of_width(1, s.value_width)[0] : keys;
   for (int64_t i = 0; i < s.layers; ++i) {
-    keys_.push_back(lazy_zeros({blocks + 1, block_size, s.heads, s.key_width}, dtype, device));
-    values_.push_back(s.value_width ? lazy_zeros({blocks + 1, block_size, s.heads, s.value_width}, dtype, device)
-                                    : keys_.back());
+    keys_.push_back(keys[i]);
+    values_.push_back(values[i]);
   }
 }
 

@@ -138,7 +138,7 @@ Result<int> generate(const Arguments& args) {
   if (!TRY(flags.parse(args))) return 0;
 
   auto request = TRY(request_of(o));
-  request.cache = TRY(cache_config(cache, asks_for_cache(flags), request.steps));
+  request.cache = TRY(cache_config(cache, asks_for_cache(flags), request.steps, model.attn));
   const std::string save_path = o.save_path.empty() ? default_path(request.prompts[0], request.seeds[0]) : o.save_path;
   TRY_VOID(check_outputs(o, save_path));
 

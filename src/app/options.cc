@@ -8,6 +8,7 @@
 #include "base/strings.h"
 #include "base/yaml.h"
 #include "device/device.h"
+#include "ops/attention.h"
 
 namespace cairn::app {
 namespace fs = std::filesystem;
@@ -27,6 +28,7 @@ Result<diffusion::Pipeline> load_model(const ModelOptions& options, bool quiet) 
   models::LoadOptions load{
       .dtype = TRY(parse_dtype(options.dtype)), .device = TRY(device::open(options.device)), .loras = {}};
   device::set_threads(options.threads);
+  if (options.attn) TRY_VOID(ops::select_attention(load.device, *options.attn, load.products()));
   for (const auto& spec : options.lora) {
     models::Lora lora{spec, 1.0};
     if (const auto at = spec.rfind(':'); at != std::string::npos) {
@@ -52,7 +54,8 @@ Result<diffusion::Pipeline> load_model(const ModelOptions& options, bool quiet) 
   return pipe;
 }
 
-Result<std::optional<diffusion::CacheConfig>> cache_config(const CacheOptions& o, bool asked, int64_t steps) {
+Result<std::optional<diffusion::CacheConfig>> cache_config(const CacheOptions& o, bool asked, int64_t steps,
+                                                           std::optional<std::string>& attn) {
   if (!asked) return std::nullopt;
   Json keys(Json::Object{{"Fn_compute_blocks", o.front},
                          {"Bn_compute_blocks", o.back},
@@ -81,6 +84,12 @@ Result<std::optional<diffusion::CacheConfig>> cache_config(const CacheOptions& o
   }
   if (!o.config_path.empty()) {
     Json file = TRY(read_yaml(o.config_path));
+    if (const Json* name = file.find("attention_backend")) {
+      if (!name->as_string()) return invalid(o.config_path + ": attention_backend: expected a name");
+      attn = *name->as_string();
+      std::erase_if(*file.as_object(), [](const auto& member) { return member.first == "attention_backend"; });
+      if (file.as_object()->empty()) return std::nullopt;
+    }
     // Only a mask given by name needs to know the steps, and here they are known.
     Json* into = &file;
     if (auto* members = file.as_object())

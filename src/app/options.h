@@ -10,10 +10,15 @@
 
 namespace cairn::app {
 
+inline constexpr const char* kAttnHelp =
+    "what computes attention: native, _native_flash, _npu_fia, ...; one that the device lacks is answered with all it "
+    "has";
+
 // Which model, on what.
 struct ModelOptions {
   std::string model_path, synthetic, dtype = "bf16", device = "cpu";
   std::vector<std::string> lora;
+  std::optional<std::string> attn;
   int64_t threads = 0;
 
   void fields(auto& f) {
@@ -22,6 +27,7 @@ struct ModelOptions {
     f("lora", lora, "LoRA files to add, FILE or FILE:SCALE", alias({"lora_path"}));
     f("dtype", dtype, "numbers to compute with", one_of({"bf16", "fp32", "fp16"}));
     f("device", device, "where to compute")("threads", threads, "processor threads; 0: one a core", between(0, 4096));
+    f("attn", attn, kAttnHelp, alias({"attention_backend"}));
   }
 };
 
@@ -64,8 +70,10 @@ Result<diffusion::Pipeline> load_model(const ModelOptions& options, bool quiet);
 // The folder of weights/cairn-emoji beside this program's checkout or installation.
 Result<std::string> embedded_model(const std::string& name);
 
-// The cache that flags and file ask for, for that many steps; nothing when they ask for none.
-Result<std::optional<diffusion::CacheConfig>> cache_config(const CacheOptions& options, bool asked, int64_t steps);
+// The cache that flags and file ask for, for that many steps; nothing when they ask for none. A file may also name what
+// computes attention.
+Result<std::optional<diffusion::CacheConfig>> cache_config(const CacheOptions& options, bool asked, int64_t steps,
+                                                           std::optional<std::string>& attn);
 // Whether any flag of CacheOptions was given.
 template <class Flags>
 bool asks_for_cache(const Flags& flags) {

@@ -16,6 +16,7 @@
 #include "base/strings.h"
 #include "device/health.h"
 #include "models/language.h"
+#include "ops/attention.h"
 #include "serve/app.h"
 
 namespace cairn::app {
@@ -30,6 +31,7 @@ struct ServeOptions {
   int64_t threads = 0, page_size = 0, max_total_tokens = 0, max_running_images = 8, max_queued_images = 64,
           watchdog_timeout = 300;
   std::optional<int64_t> random_seed;
+  std::optional<std::string> attn;
   double mem_fraction_static = 0.5;
 
   void fields(auto& f) {
@@ -48,6 +50,7 @@ struct ServeOptions {
     f("mem_fraction_static", mem_fraction_static, "share of the memory that is left for that cache",
       between(0.001, 0.99));
     f("max_total_tokens", max_total_tokens, "tokens that it holds at most; 0: as many as fit", at_least(0));
+    f("attn", attn, kAttnHelp);
     f("max_running_images", max_running_images, "pictures computed at once", between(1, 256));
     f("max_queued_images", max_queued_images, "requests for pictures that may wait; more get a 503", at_least(0));
     f("watchdog_timeout", watchdog_timeout,
@@ -132,6 +135,7 @@ Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Engin
   device::set_threads(o.threads);
   const Dtype dtype = device::compute_dtype(device, TRY(parse_dtype(o.dtype)));
   const auto named = TRY(models_of(o));
+  if (o.attn) TRY_VOID(ops::select_attention(device, *o.attn, dtype));
   const auto pictures = [](const Named& n) { return fs::exists(n.folder + "/model_index.json"); };
   const auto languages = static_cast<double>(named.size()) -
                          static_cast<double>(std::ranges::count_if(named, pictures)) + (o.synthetic.empty() ? 0 : 1);
@@ -153,10 +157,11 @@ Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Engin
     ModelOptions m;
     m.model_path = n.folder, m.dtype = o.dtype, m.device = o.device, m.threads = o.threads;
     auto pipeline = TRY(load_model(m, true));
-    app.add(TRY(serve::PictureModel::start(
-        std::move(pipeline), n.name,
-        {.max_running_pictures = o.max_running_images, .max_queued_requests = o.max_queued_images,
-         .graphs = !engine.graph.disable}, app.metrics())));
+    app.add(TRY(serve::PictureModel::start(std::move(pipeline), n.name,
+                                           {.max_running_pictures = o.max_running_images,
+                                            .max_queued_requests = o.max_queued_images,
+                                            .graphs = !engine.graph.disable},
+                                           app.metrics())));
   }
   if (!o.synthetic.empty())
     TRY_VOID(add(TRY(models::synthetic_language_model(o.synthetic, dtype, device)), {o.synthetic, ""}));

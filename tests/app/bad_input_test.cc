@@ -106,6 +106,16 @@ TEST_F(BadInput, CachesThatMakeNoSense) {
   EXPECT_THAT(refused({"--config", folder_ / "none.yaml"}), HasSubstr("none.yaml"));
 }
 
+TEST_F(BadInput, AttentionThatTheDeviceDoesNotHave) {
+  const auto message = HasSubstr("attention backend sage is not available on cpu in bf16: use one of native, _native_");
+  EXPECT_THAT(refused({"--attn", "sage"}), message);
+  const std::string file = folder_ / "c.yaml";
+  EXPECT_TRUE(write_file(file, "attention_backend: sage\n"));
+  EXPECT_THAT(refused({"--config", file}), message);
+  EXPECT_TRUE(write_file(file, "attention_backend: [native]\n"));
+  EXPECT_THAT(refused({"--config", file}), HasSubstr("expected a name"));
+}
+
 TEST_F(BadInput, ModelsThatAreNotThere) {
   EXPECT_THAT(refused({"--model-path", folder_ / "nothing"}), HasSubstr("no model_index.json"));
   fs::remove(model() / "transformer" / "diffusion_pytorch_model.safetensors");

@@ -153,6 +153,26 @@ TEST_F(Commands, GenerateInFp16SaysThatItRunsInFp32AndSavesFp16) {
   EXPECT_THAT(run(make + " --quiet").output, Not(HasSubstr("fp32")));
 }
 
+TEST_F(Commands, AttentionIsWhoeverIsAskedFor) {
+  or_throw(write_file(at("a.yaml"), "attention_backend: _native_flash\n"));
+  std::vector<image::Image> pictures;
+  for (const std::string& by :
+       {std::string(), std::string(" --attn _native_math"), " --attention-backend native --config " + at("a.yaml")}) {
+    const auto r = run("generate rocket --steps 2 --seed 1 --cache-summary --save-path " + at("x.png") + by);
+    ASSERT_EQ(r.status, 0) << r.output;
+    EXPECT_THAT(r.output, Not(HasSubstr("Cache Steps:"))) << "a file that names no cache asks for none";
+    pictures.push_back(or_throw(image::load(at("x.png"))));
+  }
+  for (size_t i : {1, 2}) EXPECT_NE(pictures[i].rgb, pictures[0].rgb) << i;
+  for (const char* command : {"generate rocket", "serve --port 0", "bench dit", "tune"}) {
+    const auto r = run(std::string(command) + " --attn sage");
+    EXPECT_EQ(r.status, 1) << command;
+    EXPECT_THAT(r.output, HasSubstr("attention backend sage is not available on cpu in bf16: use one of native, "
+                                    "_native_flash, _native_math"))
+        << command;
+  }
+}
+
 TEST_F(Commands, TokenizeAndBackIsTheText) {
   or_throw(write_file(at("in.txt"), "Hello\n\"two\\nlines\"\n\n"));
   const auto ids = run("tokenize < " + at("in.txt") + " | tee " + at("ids.txt"));

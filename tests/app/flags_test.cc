@@ -66,17 +66,20 @@ TEST(Flags, NameThemselvesWhenAValueIsBad) {
 
 TEST(CacheFlags, RefuseAThresholdThatIsNoNumber) {
   const auto p = parse({"--rdt", "nan"});
-  EXPECT_FALSE(p && cache_config(p->cache, true, 28));
+  std::optional<std::string> attn;
+  EXPECT_FALSE(p && cache_config(p->cache, true, 28, attn));
 }
 
 TEST(CacheFlags, MakeTheConfigurationTheyName) {
   const auto p = parse({"--Fn", "2", "--scm", "f", "--taylorseer"});
   ASSERT_TRUE(p) << p.error().what;
-  const auto config = cache_config(p->cache, p->asked, 28);
+  std::optional<std::string> attn;
+  const auto config = cache_config(p->cache, p->asked, 28, attn);
   ASSERT_TRUE(config) << config.error().what;
   EXPECT_THAT((*config)->tag(false),
               HasSubstr("DBCache_F2B0_W8I1M0MC3_R0.12_SCM1111110100010000100000100001_dynamic_N28"));
-  EXPECT_FALSE(*cache_config(p->cache, false, 28));
+  EXPECT_FALSE(*cache_config(p->cache, false, 28, attn));
+  EXPECT_FALSE(attn);
 }
 
 }  // namespace

@@ -90,12 +90,13 @@ TEST(CacheConfig, RefusesWhatItDoesNotKnow) {
               HasSubstr("unknown key cache_config.Fn_compute_block, did you mean Fn_compute_blocks?"));
   EXPECT_THAT(refusal("residual_dif_threshold: 0.1"), HasSubstr("did you mean residual_diff_threshold?"));
   EXPECT_THAT(refusal("{cache_config: {}, cache_confg: {}}"), HasSubstr("unknown key cache_confg"));
-  for (const char* later : {"parallelism_config", "quantize_config", "attention_backend"}) {
+  for (const char* later : {"parallelism_config", "quantize_config"}) {
     EXPECT_THAT(refusal(std::string("{cache_config: {}, ") + later + ": {}}"),
                 HasSubstr(std::string(later) + " is not yet supported"));
     EXPECT_EQ(yaml(std::string(later) + ": native").error().code, Code::kUnsupported);
   }
   EXPECT_THAT(refusal("cache_type: DBCash"), HasSubstr("did you mean DBCache?"));
+  EXPECT_THAT(refusal("{cache_config: {}, attention_backend: native}"), HasSubstr("--attn"));
   EXPECT_THAT(refusal("[1, 2]"), HasSubstr("is an object"));
   EXPECT_THAT(refusal("cache_config:"), HasSubstr("expected an object, got null"));
 }

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "device/device.h"
+#include "ops/attention.h"
 #include "ops_conformance/modes.h"
 
 namespace cairn::ops::conformance {
@@ -103,24 +104,34 @@ int test(c10::Device device, const Asked& asked) {
   add_sampling(samples);
   constexpr size_t kShown = 8;
   int failed = 0, passed = 0;
-  fmt::print("{:<20} {:<5} {:>7} {:>9} {:>9}  {:<9}  on {}\n", "op", "dtype", "samples", "rel. L2", "rel. max", "runs",
+  fmt::print("{:<20} {:<5} {:>7} {:>9} {:>9}  {:<17}  on {}\n", "op", "dtype", "samples", "rel. L2", "rel. max", "runs",
              device.str());
+  const auto judge = [&](const AnyOp* op, Dtype dtype, const std::string& by) {
+    Verdict v;
+    for (const Sample& s : samples)
+      if (s.op == op) try_sample(s, device, dtype, v);
+    if (v.samples == 0) v.faults.emplace_back("it has no samples: write some, in tests/ops_conformance");
+    const bool refused = v.faults.empty() && !v.refusals.empty();
+    const char* verdict = !v.faults.empty() ? "FAILED" : refused ? "not supported" : "ok";
+    fmt::print("{:<20} {:<5} {:>7} {:>9.1e} {:>9.1e}  {:<17}  {}\n", op->name(), dtype_name(dtype), v.samples,
+               v.worst.relative, v.worst.most, by, verdict);
+    const auto& said = v.faults.empty() ? v.refusals : v.faults;
+    for (size_t i = 0; i < std::min(said.size(), kShown); ++i) fmt::print("    {}\n", said[i]);
+    if (said.size() > kShown) fmt::print("    and {} more\n", said.size() - kShown);
+    std::fflush(stdout);
+    ++(v.faults.empty() ? passed : failed);
+  };
   for (const AnyOp* op : AnyOp::all()) {
     if (!asked.wants(*op)) continue;
     for (const Dtype dtype : asked.dtypes) {
-      Verdict v;
-      for (const Sample& s : samples)
-        if (s.op == op) try_sample(s, device, dtype, v);
-      if (v.samples == 0) v.faults.emplace_back("it has no samples: write some, in tests/ops_conformance");
-      const bool refused = v.faults.empty() && !v.refusals.empty();
-      const char* verdict = !v.faults.empty() ? "FAILED" : refused ? "not supported" : "ok";
-      fmt::print("{:<20} {:<5} {:>7} {:>9.1e} {:>9.1e}  {:<9}  {}\n", op->name(), dtype_name(dtype), v.samples,
-                 v.worst.relative, v.worst.most, runs(*op, device), verdict);
-      const auto& said = v.faults.empty() ? v.refusals : v.faults;
-      for (size_t i = 0; i < std::min(said.size(), kShown); ++i) fmt::print("    {}\n", said[i]);
-      if (said.size() > kShown) fmt::print("    and {} more\n", said.size() - kShown);
-      std::fflush(stdout);
-      ++(v.faults.empty() ? passed : failed);
+      if (op != &attention) {
+        judge(op, dtype, runs(*op, device));
+        continue;
+      }
+      for (const std::string& name : attention_backends(device, dtype)) {
+        or_throw(select_attention(device, name, dtype));
+        judge(op, dtype, name);
+      }
     }
   }
   fmt::print("{} passed, {} failed\n", passed, failed);

@@ -13,7 +13,7 @@
 namespace cairn::diffusion {
 namespace {
 
-const std::vector<std::string> kLater = {"parallelism_config", "quantize_config", "attention_backend"};
+const std::vector<std::string> kLater = {"parallelism_config", "quantize_config"};
 
 // Masks given by name become lists, here and in the overrides of stacks, so that fields() meets lists only.
 Result<Json> with_masks(Json json, const std::string& where, const Json* steps) {
@@ -133,6 +133,8 @@ Result<CacheConfig> parse_cache_config(const Json& json) {
   if (!json.as_object()) return invalid(std::string("a cache configuration is an object, got ") + json.kind());
   for (const auto& key : kLater)
     if (json.find(key)) return failure(Code::kUnsupported, key + " is not yet supported: leave it out");
+  if (json.find("attention_backend"))
+    return failure(Code::kUnsupported, "attention_backend is no part of a cache: a program chooses it once (--attn)");
   const Json* section = json.find("cache_config");
   if (section)
     for (const auto& [key, value] : *json.as_object())

@@ -128,7 +128,7 @@ struct CacheConfig {
 };
 
 // A whole file or request body: {cache_config: {...}}, or the keys at top level. Unknown keys are errors; so are
-// parallelism_config, quantize_config and attention_backend, which are not yet supported.
+// parallelism_config and quantize_config, which are not yet supported, and attention_backend, which is a program's.
 Result<CacheConfig> parse_cache_config(const Json& json);
 // The same from a .yaml, .yml or .json file.
 Result<CacheConfig> load_cache_config(const std::string& path);

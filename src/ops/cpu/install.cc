@@ -12,7 +12,7 @@ void install_cpu() {
   rms_norm.on(kCPU, cpu::rms_norm);
   norm_modulate.on(kCPU, cpu::norm_modulate);
   qkv.on(kCPU, cpu::qkv);
-  attention.on(kCPU, cpu::attention);
+  if (!attention.has_kernel(kCPU)) attention.on(kCPU, cpu::attention);  // select_attention may have chosen another
   embedding.on(kCPU, cpu::embedding);
 }
 

@@ -58,12 +58,14 @@ void install_npu() {
       rope_table.on(kNPU, npu::rope_table);
       qkv.on(kNPU, npu::qkv);
     }
-    const Operator infer("npu::npu_fused_infer_attention_score");
-    if (there_are({infer.exists() ? infer : Operator("npu::npu_fusion_attention")}, [] {
+    // Made for inference, the first one can be captured; the other, made for training too, forks a stream in a capture.
+    const Operator infer("npu::npu_fused_infer_attention_score"), fusion("npu::npu_fusion_attention");
+    const auto attend = infer.exists() ? npu::infer_attention : npu::fusion_attention;
+    if (there_are({infer.exists() ? infer : fusion}, [&] {
           const Tensor x = halves({1, 16, 1, 16});
-          (void)npu::attention(x, x, x, {}, false, 1);
+          (void)attend(x, x, x, {}, false, 1);
         }))
-      attention.on(kNPU, npu::attention);
+      attention.on(kNPU, attend);
     const Tensor cache = halves({1, 128, 1, 16}), rows = halves({1, 1, 16});
     const Tensor number = zeros({1}, Dtype::Int, c10::Device(kNPU, 0));
     if (there_are({Operator("npu::npu_scatter_pa_kv_cache")},

@@ -100,27 +100,32 @@ Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, d
   return {rotated(q), rotated(k), joined(v)};
 }
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal, double scale) {
-  if (bias.defined() || causal || !is_half(q) || q.size(3) % 16 != 0 || q.size(3) > 512)
-    return reference::attention(q, k, v, bias, causal, scale);
-  // Made for inference, and it can be captured; the other one, made for training too, forks a stream in a capture.
-  static const Operator infer("npu::npu_fused_infer_attention_score"), fusion("npu::npu_fusion_attention");
-  const Operator::Value query = q.contiguous(), key = k.contiguous(), value = v.contiguous();
-  if (!infer.exists())
-    return fusion({{"query", query},
-                   {"key", key},
-                   {"value", value},
-                   {"head_num", q.size(2)},
-                   {"input_layout", "BSND"},
-                   {"scale", scale}})[0]
-        .flatten(2);
-  return infer({{"query", query},
-                {"key", key},
-                {"value", value},
-                {"num_heads", q.size(2)},
-                {"num_key_value_heads", k.size(2)},
-                {"input_layout", "BSND"},
-                {"scale", scale}})[0]
+bool attention_takes(const Tensor& q, const Tensor&) { return is_half(q) && q.size(3) % 16 == 0 && q.size(3) <= 512; }
+
+Tensor infer_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal,
+                       double scale) {
+  if (bias.defined() || causal || !attention_takes(q, k)) return reference::attention(q, k, v, bias, causal, scale);
+  static const Operator op("npu::npu_fused_infer_attention_score");
+  return op({{"query", q.contiguous()},
+             {"key", k.contiguous()},
+             {"value", v.contiguous()},
+             {"num_heads", q.size(2)},
+             {"num_key_value_heads", k.size(2)},
+             {"input_layout", "BSND"},
+             {"scale", scale}})[0]
+      .flatten(2);
+}
+
+Tensor fusion_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal,
+                        double scale) {
+  if (bias.defined() || causal || !attention_takes(q, k)) return reference::attention(q, k, v, bias, causal, scale);
+  static const Operator op("npu::npu_fusion_attention");
+  return op({{"query", q.contiguous()},
+             {"key", k.contiguous()},
+             {"value", v.contiguous()},
+             {"head_num", q.size(2)},
+             {"input_layout", "BSND"},
+             {"scale", scale}})[0]
       .flatten(2);
 }
 

@@ -10,7 +10,12 @@ Tensor linear_glu(const Tensor& x, const Weight& gate, const Weight& up, Activat
 // Cosines, then sines of one sign, in the dtype of the heads: (2, 1, T, 1, d).
 Tensor rope_table(const Tensor& table, Dtype dtype);
 Qkv qkv(at::ArrayRef<QkvStream> streams, const Tensor& rope, int64_t head_dim, double eps);
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal, double scale);
+// By npu_fused_infer_attention_score and by npu_fusion_attention, where `takes` and there is no mask.
+bool attention_takes(const Tensor& q, const Tensor& k);
+Tensor infer_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal,
+                       double scale);
+Tensor fusion_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, bool causal,
+                        double scale);
 void write_kv(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, const Tensor& slots);
 Tensor paged_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Paging& paging,
                        const AttentionRule& rule);

@@ -20,13 +20,34 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+constexpr auto kLook = std::chrono::milliseconds(500);  // how often the device is looked after
 constexpr const char* kAdvice = "ask for smaller or fewer pictures";
+
+// A request's sink until its last words. The engine's thread speaks to it, and the one that watches the device.
+class Voice {
+ public:
+  explicit Voice(std::shared_ptr<PictureSink> sink) : sink_(std::move(sink)) {}
+  // Whether the sink is still there and took it.
+  bool say(const std::function<void(PictureSink&)>& what) {
+    const std::lock_guard lock(mutex_);
+    return sink_ && survived([&] { what(*sink_); }, kAdvice);
+  }
+  void end(const std::function<void(PictureSink&)>& last_words = {}) {
+    if (last_words) say(last_words);
+    const std::lock_guard lock(mutex_);
+    sink_.reset();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::shared_ptr<PictureSink> sink_;
+};
 
 // What a caller put in: a request, or the wish to cancel one.
 struct Order {
   uint64_t number = 0;
   std::unique_ptr<Request> request;  // null: cancel
-  std::shared_ptr<PictureSink> sink;
+  std::shared_ptr<Voice> voice;
   int64_t preview_every = 0;
   Clock::time_point submitted = Clock::now();
 
@@ -36,7 +57,7 @@ struct Order {
 // A request under way.
 struct Run {
   uint64_t number = 0;
-  std::shared_ptr<PictureSink> sink;
+  std::shared_ptr<Voice> voice;
   int64_t preview_every = 0;
   double waited = 0;
   Clock::time_point begun;
@@ -66,6 +87,7 @@ struct EngineState {
   void end(std::list<Run>& of, std::list<Run>::iterator run, int64_t EngineStats::*count,
            const std::function<void(PictureSink&)>& last_words);
   void publish();
+  void watch();
 
   std::mutex mutex;
   std::condition_variable wake;
@@ -74,6 +96,9 @@ struct EngineState {
   int64_t waiting = 0;  // requests in orders and in the queue
   EngineStats stats;
   uint64_t last_number = 0;
+  std::vector<std::weak_ptr<Voice>> voices;  // of all requests that are under way
+  std::optional<Error> broken;               // the device does not come back: every request fails with this
+  bool ended = false;                        // the engine's thread has ended
 
   const Pipeline pipeline;
   const Engine::Options options;
@@ -82,17 +107,8 @@ struct EngineState {
   EngineStats counted;
   uint64_t turn = 0;
   std::optional<BlockGraphs> graphs;  // the thread's
-  std::thread thread;
+  std::thread thread, watcher;
 };
-
-namespace {
-
-// Whether the sink took it.
-bool told(PictureSink& sink, const std::function<void(PictureSink&)>& what) {
-  return survived([&] { what(sink); }, kAdvice).has_value();
-}
-
-}  // namespace
 
 bool EngineState::take_orders() {
   std::deque<Order> taken;
@@ -146,22 +162,22 @@ void EngineState::begin(Order order) {
       [&] {
         order.request->graphs = false;  // the engine's own are for all
         Generation g = or_throw(pipeline.begin(*order.request));
-        running.push_back({order.number, order.sink, order.preview_every, waited, start, std::move(g), turn});
+        running.push_back({order.number, order.voice, order.preview_every, waited, start, std::move(g), turn});
       },
       kAdvice);
   if (!begun) ++counted.failed;
   publish();
-  if (!begun) told(*order.sink, [&](PictureSink& s) { s.failed(begun.error()); });
+  if (!begun) order.voice->end([&](PictureSink& s) { s.failed(begun.error()); });
 }
 
 // The run is gone before its sink hears so: who asks then finds it gone.
 void EngineState::end(std::list<Run>& of, std::list<Run>::iterator run, int64_t EngineStats::*count,
                       const std::function<void(PictureSink&)>& last_words) {
-  const auto sink = std::move(run->sink);
+  const auto voice = std::move(run->voice);
   of.erase(run);
   ++(counted.*count);
   publish();
-  if (last_words) told(*sink, last_words);
+  voice->end(last_words);
 }
 
 // One step of all requests of one shape: that of the request that has waited longest for a step, a new one before those
@@ -180,12 +196,7 @@ void EngineState::step() {
   }
   const auto start = Clock::now();
   std::vector<Result<void>> results;
-  const auto ran = survived(
-      [&] {
-        const device::Busy busy(pipeline.parts().denoiser->device());
-        results = diffusion::advance(generations, graphs ? &*graphs : nullptr);
-      },
-      kAdvice);
+  const auto ran = survived([&] { results = diffusion::advance(generations, graphs ? &*graphs : nullptr); }, kAdvice);
   if (!ran && ran.error().code != Code::kExhausted) device::look_after(pipeline.parts().denoiser->device());
   const double seconds = seconds_since(start);
   ++counted.batches;
@@ -209,7 +220,7 @@ void EngineState::report(std::list<Run>::iterator run, double seconds) {
   if (shows)
     if (const auto made = survived([&] { pictures = g.pictures(); }, kAdvice); !made)
       return end(running, run, &EngineStats::failed, [&](PictureSink& s) { s.failed(made.error()); });
-  const bool heard = told(*run->sink, [&](PictureSink& s) {
+  const bool heard = run->voice->say([&](PictureSink& s) {
     s.progress({.step = g.step(), .steps = g.steps(), .seconds = seconds, .computed = !skipped});
     if (shows) s.preview(std::move(pictures), g.step());
   });
@@ -258,6 +269,7 @@ void EngineState::loop() {
   if (options.graphs && !device.is_cpu()) graphs.emplace(device);
   const device::Stream::Use use(stream);
   while (take_orders()) {
+    const device::Busy busy(device);
     admit();
     step();
     decode();
@@ -273,8 +285,23 @@ void EngineState::loop() {
     orders.clear();
   }
   for (Order& o : queue)
-    if (o.request) told(*o.sink, say);
+    if (o.request) o.voice->end(say);
   queue.clear();
+}
+
+// Whose device does not answer any more hears so, though the engine's thread may stand still with it.
+void EngineState::watch() {
+  std::unique_lock lock(mutex);
+  while (!wake.wait_for(lock, kLook, [&] { return stopping; })) {
+    const auto ok = device::health();
+    if (ok) continue;
+    broken = ok.error();
+    const auto all = std::exchange(voices, {});
+    lock.unlock();
+    for (const auto& v : all)
+      if (const auto voice = v.lock()) voice->end([&](PictureSink& s) { s.failed(*broken); });
+    return;
+  }
 }
 
 Result<std::unique_ptr<Engine>> Engine::start(Pipeline pipeline, Options options) {
@@ -282,26 +309,34 @@ Result<std::unique_ptr<Engine>> Engine::start(Pipeline pipeline, Options options
     return invalid("max_running_pictures and max_queued_requests must be at least 1");
   std::unique_ptr<Engine> engine(new Engine());
   engine->state_ = std::make_shared<EngineState>(std::move(pipeline), options);
-  EngineState* s = engine->state_.get();
-  s->thread = std::thread([s] { s->loop(); });
+  EngineState& state = *engine->state_;
+  state.thread = std::thread([s = engine->state_] {
+    s->loop();
+    const std::lock_guard lock(s->mutex);
+    s->ended = true;
+    s->wake.notify_all();
+  });
+  if (!state.pipeline.parts().denoiser->device().is_cpu()) state.watcher = std::thread([&state] { state.watch(); });
   return engine;
 }
 
 Engine::~Engine() {
   if (!state_) return;
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stopping = true;
-  }
+  std::unique_lock lock(state_->mutex);
+  state_->stopping = true;
   state_->wake.notify_all();
-  state_->thread.join();
+  // A thread that stands still with its device keeps all that it may still use.
+  const bool ends = !state_->broken || state_->wake.wait_for(lock, kLook, [&] { return state_->ended; });
+  lock.unlock();
+  if (state_->watcher.joinable()) state_->watcher.join();
+  ends ? state_->thread.join() : state_->thread.detach();
 }
 
 Result<Engine::Ticket> Engine::submit(Request request, std::shared_ptr<PictureSink> sink, int64_t preview_every) {
   check(sink != nullptr, "a request needs a sink");
   TRY_VOID(state_->pipeline.validate(request));
   Order order{.request = std::make_unique<Request>(std::move(request)),
-              .sink = std::move(sink),
+              .voice = std::make_shared<Voice>(std::move(sink)),
               .preview_every = preview_every};
   if (const int64_t most = state_->options.max_running_pictures; order.pictures() > most)
     return invalid(fmt::format("this engine makes at most {} pictures a request, this one asks for {}: send several",
@@ -310,10 +345,13 @@ Result<Engine::Ticket> Engine::submit(Request request, std::shared_ptr<PictureSi
   {
     const std::lock_guard lock(state_->mutex);
     if (state_->stopping) return failure(Code::kUnavailable, "the engine has stopped");
+    if (state_->broken) return tl::unexpected(*state_->broken);
     if (state_->waiting >= state_->options.max_queued_requests)
       return failure(Code::kExhausted,
                      fmt::format("{} requests are waiting already: try again later", state_->waiting));
     ++state_->waiting;
+    std::erase_if(state_->voices, [](const auto& v) { return v.expired(); });
+    state_->voices.push_back(order.voice);
     ticket.number_ = order.number = ++state_->last_number;
     state_->orders.push_back(std::move(order));
   }

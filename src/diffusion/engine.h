@@ -29,9 +29,9 @@ struct Pictures {
   double waited = 0, seconds = 0;  // before it was begun, and from then on
 };
 
-// Hears what becomes of a request, on the engine's thread: it must be quick, and must not call the engine. After done()
-// or failed() nothing more comes; after the ticket was dropped, at most what was under way. One that throws cancels its
-// request.
+// Hears what becomes of a request, on a thread of the engine: it must be quick, and must not call the engine. After
+// done() or failed() nothing more comes; after the ticket was dropped, at most what was under way. One that throws
+// cancels its request.
 class PictureSink {
  public:
   virtual ~PictureSink() = default;

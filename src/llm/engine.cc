@@ -115,7 +115,7 @@ void EngineState::stop() {
   const Error over{Code::kUnavailable, "the engine has stopped"};
   if (!steps.empty() && stepper.recall(*steps.back())) steps.pop_back();
   while (!answers.empty()) fail(answers.begin()->first, over);
-  if (broken && !steps.empty() && overlaps && !this->over()) {
+  if (broken && !steps.empty() && !this->over()) {
     static auto* const kept = new std::vector<std::shared_ptr<EngineState>>();
     kept->push_back(shared_from_this());
     stepper.abandon();

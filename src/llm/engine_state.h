@@ -47,7 +47,9 @@ struct EngineState : std::enable_shared_from_this<EngineState> {
         scheduler(options.scheduler, blocks),
         cache(model->kv_shape(), count, options.block_size, model->dtype(), model->device()),
         overlaps(!options.scheduler.disable_overlap_schedule && !options.speculative.on()),
-        stepper(*model, cache, options.graph, options.scheduler.max_running_requests, overlaps, mutex, wake) {}
+        // A device may stand still with a step: not with this thread in it.
+        stepper(*model, cache, options.graph, options.scheduler.max_running_requests,
+                overlaps || !model->device().is_cpu(), mutex, wake) {}
 
   // engine.cc
   void loop();

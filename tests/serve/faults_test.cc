@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "device/health.h"
+#include "models/registry.h"
 #include "serve/served.h"
 
 namespace cairn::serve {
@@ -79,6 +80,34 @@ TEST_F(Faults, AStreamThatStandsStillFailsItsRequestsAndTurnsHealthRed) {
   served_.reset();  // ends, though a step does not
   fault("hang_stream", "0");
   std::this_thread::sleep_for(std::chrono::seconds(1));  // for the thread that was left to it
+}
+
+TEST(PictureFaults, AStandstillFailsRequestsUnderWayAndLaterOnes) {
+  const auto set = reinterpret_cast<int (*)(const char*, const char*)>(::dlsym(RTLD_DEFAULT, "fake_cann_set"));
+  if (!set) GTEST_SKIP() << "on the fake CANN";
+  auto app = std::make_unique<App>(App::Options{});
+  auto pipeline = value(
+      models::load_pipeline(CAIRN_SOURCE_DIR "/weights/cairn-emoji", {.device = device_under_test(), .loras = {}}));
+  app->add(value(PictureModel::start(std::move(pipeline), "emoji", {}, app->metrics())));
+  ServerOptions http;
+  http.port = 0;
+  auto server = value(Server::start(http, app->router()));
+  const auto made = [&] {
+    Client c(server->port());
+    return c.post("/v1/images/generations", R"({"prompt": "rocket", "num_inference_steps": 2, "n": 1})");
+  };
+  EXPECT_EQ(made().status, 200);
+  device::set_patience(std::chrono::seconds(3));
+  ASSERT_EQ(set("hang_stream", "1"), 0);
+  const Answer standing = made(), later = made();
+  for (const Answer& a : {standing, later}) {
+    EXPECT_EQ(a.status, 503) << a.body;
+    EXPECT_THAT(a.body, HasSubstr("has not answered for 3 s"));
+  }
+  server.reset();
+  app.reset();
+  ASSERT_EQ(set("hang_stream", "0"), 0);
+  std::this_thread::sleep_for(std::chrono::seconds(2));  // for the thread that was left to it
 }
 
 }  // namespace

@@ -21,6 +21,9 @@ import gguf
 import numpy as np
 from safetensors import safe_open
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from sides import run
+
 SOURCE = "llama-cpp-python==0.3.36"
 QWEN3_0_6B = {"vocab_size": 151936, "hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16,
               "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 3072, "max_position_embeddings": 40960,
@@ -129,13 +132,6 @@ def shape_0_6b(work):
         return np.ones(shape, np.float32) if len(shape) == 1 else rng.normal(0, 0.02, shape).astype(np.float32)
     write_gguf(work / "qwen3-0.6b.gguf", QWEN3_0_6B, tensor)
     return work / "qwen3-0.6b.gguf"
-
-
-def run(*command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr[-2000:]}")
-    return done.stdout
 
 
 class Subject:

@@ -12,7 +12,6 @@ import logging
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +26,9 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from sides import run, taking_turns
 
 diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
@@ -82,26 +84,19 @@ class Cairn:
                         enable_encoder_taylorseer=True, taylorseer_order=1)
             (folder / "cache.yaml").write_text(json.dumps({"cache_config": keys}))
             self.command += ["--config", folder / "cache.yaml"]
-        self.command = [str(word) for word in self.command]
 
     def __call__(self):
-        subprocess.run(self.command, check=True, stdout=subprocess.DEVNULL)
+        run(*self.command)
         timing = json.loads(self.report.read_text())["timing"]["runs"][-1]
         return timing, np.asarray(Image.open(self.picture))
 
 
 def measure(subjects, rounds):
     """Seconds of every round and the picture of each subject, the subjects taking turns."""
-    results = {name: {"runs": []} for name in subjects}
-    for subject in subjects.values():
-        subject()
-    for _ in range(rounds):
-        for name, subject in subjects.items():
-            timing, picture = subject()
-            results[name]["runs"].append(timing)
-            results[name]["picture"] = picture
-    for result in results.values():
-        result["median_s"] = statistics.median(run["total_s"] for run in result["runs"])
+    results = {}
+    for name, calls in taking_turns(subjects, rounds).items():
+        runs = [timing for timing, _ in calls]
+        results[name] = {"runs": runs, "picture": calls[-1][1], "median_s": statistics.median(r["total_s"] for r in runs)}
     return results
 
 
@@ -122,7 +117,7 @@ def show(dtype, results):
         own = {"cache-dit": "diffusers", "cairn cached": "cairn", "diffusers compiled": "diffusers"}.get(name)
         quality = f"{psnr(r['picture'], results[own]['picture']):.2f} dB" if own else ""
         print(f"{name:<22}{seconds[name] * 1e3:>9.1f}{seconds['diffusers'] / seconds[name]:>16.2f}{quality:>22}")
-    loop = {name: statistics.median(run["denoise_s"] for run in results[name]["runs"]) for name in ("cairn", "cairn cached")}
+    loop = {name: statistics.median(r["denoise_s"] for r in results[name]["runs"]) for name in ("cairn", "cairn cached")}
     print(f"cairn is {seconds['diffusers'] / seconds['cairn']:.2f} times faster than diffusers, "
           f"cached {seconds['cache-dit'] / seconds['cairn cached']:.2f} times faster than cache-dit; "
           f"its cached loop {loop['cairn'] / loop['cairn cached']:.2f} times faster than its uncached one")
@@ -155,7 +150,7 @@ def main():
             results = measure(subjects_of(args, dtype, pathlib.Path(folder)), args.rounds)
             show(dtype, results)
             lines += [json.dumps({"subject": name, "dtype": dtype, "median_s": r["median_s"], "threads": args.threads,
-                                  "runs_s": [run["total_s"] for run in r["runs"]]}) for name, r in results.items()]
+                                  "runs_s": [one["total_s"] for one in r["runs"]]}) for name, r in results.items()]
     if args.out:
         pathlib.Path(args.out).write_text("\n".join(lines) + "\n")
 

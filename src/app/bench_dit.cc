@@ -1,4 +1,4 @@
-// cairn bench dit: how long the parts of a picture take, against what the processor's matrix product allows.
+// cairn bench dit: how long the parts of a picture take, against what the device's matrix product allows.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -56,7 +56,9 @@ struct Part {
 
 struct Bench {
   double ceiling = 0, best_ceiling = 0;  // FLOP/s
-  int64_t tokens = 0, text_tokens = 0;
+  int64_t ceiling_side = 0, tokens = 0, text_tokens = 0;
+  int64_t replays = 0;  // of block graphs
+  std::string refused;  // why none is captured
   Part text{"text encoding", {}}, first{"modulation, once a request", {}}, computed{"step, computed", {}},
       cached{"step, cached", {}}, predicted{"step, cached, TaylorSeer", {}}, decode{"decoding", {}};
   ops::Profile::Row whole;  // the profiled step
@@ -77,45 +79,60 @@ diffusion::CacheConfig skipping(int64_t steps, bool taylorseer) {
   return c;
 }
 
-Result<double> seconds_of_step(diffusion::Generation& g) {
+c10::Device device_of(const diffusion::Pipeline& pipe) { return pipe.parts().denoiser->device(); }
+
+// What was asked of the device is part of the time.
+double seconds_since(double start, c10::Device device) {
+  device::synchronize(device);
+  return seconds_now() - start;
+}
+
+Result<double> seconds_of_step(diffusion::Generation& g, c10::Device device) {
   if (interrupted) return failure(Code::kCancelled, fmt::format("stopped after step {} of {}", g.step(), g.steps()));
   const double start = seconds_now();
   TRY_VOID(caught([&] { g.advance(); }));
-  return seconds_now() - start;
+  return seconds_since(start, device);
 }
 
 // One request. Its steps, but for the first `apart`, are samples of `part`, until that has enough.
 Result<void> sample(Bench& out, const diffusion::Pipeline& pipe, const diffusion::Request& request, Part& part,
                     size_t apart) {
   const Inference no_gradients;
+  const c10::Device device = device_of(pipe);
   double start = seconds_now();
   auto g = TRY(pipe.begin(request));
-  out.text.take(seconds_now() - start);
+  out.text.take(seconds_since(start, device));
   std::vector<double> steps;
   while (!g.done() && !part.enough(kFewestSteps)) {
-    steps.push_back(TRY(seconds_of_step(g)));
+    steps.push_back(TRY(seconds_of_step(g, device)));
     if (steps.size() > apart)
       part.take(steps.back());
     else
       part.spent += steps.back();
   }
-  if (&part == &out.computed && steps.size() > 1)
-    out.first.take(std::max(0.0, steps[0] - median({steps.begin() + 1, steps.end()})));
+  if (&part == &out.computed && steps.size() > apart)
+    out.first.take(std::max(0.0, steps[0] - median({steps.begin() + static_cast<ptrdiff_t>(apart), steps.end()})));
+  if (const auto* graphs = g.graphs()) {
+    out.replays += graphs->replays();
+    out.refused = graphs->refused();
+  }
   if (out.decode.enough(1)) return {};
   start = seconds_now();
   g.pictures();
-  out.decode.take(seconds_now() - start);
+  out.decode.take(seconds_since(start, device));
   return {};
 }
 
-// One more request, in which every operation of the second step is timed. Weights read by that step are counted with
-// it.
-Result<void> profile(Bench& out, const diffusion::Pipeline& pipe, const diffusion::Request& request) {
+// One more request, in which every operation of the second step is timed, one after the other and without graphs.
+// Weights read by that step are counted with it.
+Result<void> profile(Bench& out, const diffusion::Pipeline& pipe, diffusion::Request request) {
   const Inference no_gradients;
+  const c10::Device device = device_of(pipe);
+  request.graphs = false;
   auto g = TRY(pipe.begin(request));
-  TRY(seconds_of_step(g));
-  const ops::Profile profile;
-  out.whole.seconds = TRY(seconds_of_step(g));
+  TRY(seconds_of_step(g, device));
+  const ops::Profile profile(device);
+  out.whole.seconds = TRY(seconds_of_step(g, device));
   for (const auto& [name, row] : profile.rows()) {
     out.operations.emplace_back(name, row);
     out.whole.calls += row.calls;
@@ -140,7 +157,7 @@ Result<void> warm_up(Bench& out, const diffusion::Pipeline& pipe, diffusion::Req
 
 Result<Bench> measure(const diffusion::Pipeline& pipe, const BenchOptions& o) {
   const auto& denoiser = *pipe.parts().denoiser;
-  MatmulCeiling ceiling(denoiser.dtype());
+  MatmulCeiling ceiling(denoiser.device(), denoiser.dtype());
   diffusion::Request plain, held, predicted;
   plain.prompts = {o.prompt};
   plain.steps = o.steps;
@@ -153,6 +170,8 @@ Result<Bench> measure(const diffusion::Pipeline& pipe, const BenchOptions& o) {
   held.cache = skipping(o.steps, false);
   predicted.cache = skipping(o.steps, true);
 
+  // An accelerator's second step captures its blocks.
+  const size_t apart = denoiser.device().is_cpu() ? 1 : 2;
   Bench out;
   ceiling.measure();
   TRY_VOID(warm_up(out, pipe, plain));
@@ -161,12 +180,13 @@ Result<Bench> measure(const diffusion::Pipeline& pipe, const BenchOptions& o) {
          {std::pair{&plain, &out.computed}, {&held, &out.cached}, {&predicted, &out.predicted}}) {
       if (part->enough(kFewestSteps)) continue;
       ceiling.measure();
-      TRY_VOID(sample(out, pipe, *request, *part, request == &plain ? 1 : 2));
+      TRY_VOID(sample(out, pipe, *request, *part, request == &plain ? apart : 2));
     }
   }
   TRY_VOID(profile(out, pipe, plain));
   out.ceiling = ceiling.value();
   out.best_ceiling = ceiling.best();
+  out.ceiling_side = ceiling.side();
 
   const auto extent = pipe.extent(plain);
   out.text_tokens = extent.text_tokens;
@@ -180,10 +200,10 @@ Result<Bench> measure(const diffusion::Pipeline& pipe, const BenchOptions& o) {
 }
 
 void print(const Bench& b, const diffusion::Pipeline& pipe) {
-  fmt::print("{}, {}, {} threads, {} image and {} text tokens\n", pipe.parts().name,
-             dtype_name(pipe.parts().denoiser->dtype()), device::threads(), b.tokens, b.text_tokens);
+  fmt::print("{}, {}, {}, {} image and {} text tokens\n", pipe.parts().name, dtype_name(pipe.parts().denoiser->dtype()),
+             where_computed(device_of(pipe)), b.tokens, b.text_tokens);
   fmt::print("ceiling: {:.0f} GFLOP/s, best {:.0f} (a product of {} x {} in the same run)\n\n", b.ceiling / 1e9,
-             b.best_ceiling / 1e9, MatmulCeiling::kSide, MatmulCeiling::kSide);
+             b.best_ceiling / 1e9, b.ceiling_side, b.ceiling_side);
   fmt::print("{:<28}{:>10}{:>10}{:>10}{:>11}{:>12}{:>11}{:>9}\n", "part", "ms", "best", "GFLOP", "GFLOP/s",
              "of ceiling", "weights", "GB/s");
   for (const Part* p : b.parts()) {
@@ -194,6 +214,7 @@ void print(const Bench& b, const diffusion::Pipeline& pipe) {
       fmt::print("{:>11}{:>9.1f}", human_bytes(p->weight_bytes), p->weight_bytes / p->ms() / 1e6);
     fmt::print("\n");
   }
+  if (!b.refused.empty()) fmt::print("every kernel started anew: {}\n", b.refused);
   fmt::print("\n{:<28}{:>10}{:>10}{:>11}{:>12}{:>11}\n", "operation of one step", "ms", "calls", "us a call", "of step",
              "weights");
   double known = 0;
@@ -228,7 +249,10 @@ Json to_json(const Bench& b, const diffusion::Pipeline& pipe) {
         {"operation", name}, {"ms", row.seconds * 1e3}, {"calls", row.calls}, {"weight_bytes", row.weight_bytes}});
   return Json::Object{{"model", pipe.parts().name},
                       {"dtype", dtype_name(pipe.parts().denoiser->dtype())},
+                      {"device", device_of(pipe).str()},
                       {"threads", device::threads()},
+                      {"graph_replays", b.replays},
+                      {"graphs_refused", b.refused},
                       {"image_tokens", b.tokens},
                       {"text_tokens", b.text_tokens},
                       {"ceiling_gflops_per_s", b.ceiling / 1e9},
@@ -242,7 +266,7 @@ Json to_json(const Bench& b, const diffusion::Pipeline& pipe) {
 
 Result<int> bench_dit(const Arguments& args) {
   Flags flags("cairn bench dit [FLAGS]",
-              "Times text encoding, one computed and one cached denoising step, and decoding, against this machine's "
+              "Times text encoding, one computed and one cached denoising step, and decoding, against the device's "
               "matrix product.");
   BenchOptions o;
   ModelOptions model;

@@ -32,7 +32,7 @@ struct OneBatchOptions {
     f("chunked_prefill_size", chunk, "prompt tokens a step", between(1, 1 << 20));
     f("page_size", block_size, "tokens a block of keys and values; 0: 16, on an NPU 128", between(0, 1024));
     f("profile", profile, "show how long the operations of a chunk of a prompt and of a decode step take");
-    f("limits", limits, "measure what this machine's memory and matrix product allow, too");
+    f("limits", limits, "measure what the device's memory and matrix product allow, too");
     f("json", json, "the numbers as JSON");
   }
 };
@@ -56,7 +56,7 @@ class OneBatch {
     }
   }
 
-  // `ids` from position `from` on for sequences [first, last): logits of their last tokens.
+  // `ids` from position `from` on for sequences [first, last): logits of their last tokens, where the model computes.
   Tensor run(size_t first, size_t last, const std::vector<std::vector<int64_t>>& ids, int64_t from) {
     std::vector<int64_t> tokens, positions, slots, sampled;
     llm::Batch batch;
@@ -72,7 +72,7 @@ class OneBatch {
       sampled.push_back(static_cast<int64_t>(tokens.size()) - 1);
     }
     batch.tokens = longs(tokens), batch.positions = longs(positions), batch.slots = longs(slots);
-    return on_host(runner_.run(batch, sampled).logits);
+    return runner_.run(batch, sampled).logits;
   }
 
  private:
@@ -112,7 +112,7 @@ Result<Times> round(const llm::CausalLm& model, const OneBatchOptions& o, llm::R
   for (int64_t i = 0; i < o.output_len; ++i) {
     if (interrupted) return failure(Code::kCancelled, "stopped in decode");
     start = seconds_now();
-    const Tensor chosen = batch.run(0, sequences, next, o.input_len + i).argmax(-1);
+    const Tensor chosen = on_host(batch.run(0, sequences, next, o.input_len + i).argmax(-1));
     for (size_t s = 0; s < sequences; ++s) next[s] = {chosen[static_cast<int64_t>(s)].item<int64_t>()};
     t.decode.push_back(seconds_now() - start);
   }
@@ -127,21 +127,28 @@ class Limits {
       : tokens_(static_cast<double>(o.input_len)),
         bytes_(weight_bytes(model, o, cache)),
         size_(static_cast<double>(c10::elementSize(model.dtype()))),
-        matmul(model.dtype()),
-        read(static_cast<int64_t>(bytes_.all)) {
+        matmul(model.device(), model.dtype()),
+        memory(model.device(), static_cast<int64_t>(bytes_.all)) {
     measure();
   }
   void measure() {
     matmul.measure();
-    read.measure();
+    memory.measure();
   }
+  // Of a prompt and of a step of one batch that took so many seconds.
   void print(double prefill, double decode) const {
-    const double flops = 2 * (tokens_ * (bytes_.all - bytes_.head) + bytes_.head) / size_;
     fmt::print("prefill {:.0f} of {:.0f} GFLOP/s that libtorch's product of {} x {} makes ({:.0f} %)\n",
-               flops / prefill / 1e9, matmul.value() / 1e9, MatmulCeiling::kSide, MatmulCeiling::kSide,
-               100 * flops / prefill / matmul.value());
-    fmt::print("decode {:.1f} MB of weights a step: {:.1f} GB/s; a plain loop reads {:.1f}\n", bytes_.all / 1e6,
-               bytes_.all / decode / 1e9, read.value() / 1e9);
+               flops() / prefill / 1e9, matmul.value() / 1e9, matmul.side(), matmul.side(),
+               100 * flops() / prefill / matmul.value());
+    fmt::print("decode {:.1f} MB of weights a step: {:.1f} GB/s; {} {:.1f}\n", bytes_.all / 1e6,
+               bytes_.all / decode / 1e9, memory.way(), memory.value() / 1e9);
+  }
+  void add_to(Json& report, double prefill, double decode) const {
+    report.set("matmul_gflops_per_s", matmul.value() / 1e9);
+    report.set("prefill_share_of_matmul", flops() / prefill / matmul.value());
+    report.set("memory_gb_per_s", memory.value() / 1e9);
+    report.set("decode_weight_bytes", bytes_.all);
+    report.set("decode_share_of_memory", bytes_.all / decode / memory.value());
   }
 
  private:
@@ -152,7 +159,7 @@ class Limits {
     const Inference no_gradients;
     llm::Runner eager(model, cache, {.disable = true});
     OneBatch batch(o, eager);
-    const ops::Profile profile;
+    const ops::Profile profile(model.device());
     batch.run(0, 1, {{1}}, 0);
     Bytes out;
     for (const auto& [name, row] : profile.rows()) {
@@ -162,11 +169,13 @@ class Limits {
     return out;
   }
 
+  double flops() const { return 2 * (tokens_ * (bytes_.all - bytes_.head) + bytes_.head) / size_; }
+
   double tokens_;
   Bytes bytes_;
   double size_;
   MatmulCeiling matmul;
-  ReadCeiling read;
+  MemoryCeiling memory;
 };
 
 void print_profile(const ops::Profile& profile, const char* what) {
@@ -216,13 +225,29 @@ Result<int> bench_one_batch(const Arguments& args) {
   }
   const double prefill_rate = static_cast<double>(o.batch_size * o.input_len) / median(prefill),
                decode_rate = static_cast<double>(o.batch_size) / median(decode);
-  fmt::print("{}, {}, {} threads: batch {}, {} tokens in, {} out\n", lm.name, dtype_name(lm.model->dtype()),
-             device::threads(), o.batch_size, o.input_len, o.output_len);
+  fmt::print("{}, {}, {}: batch {}, {} tokens in, {} out\n", lm.name, dtype_name(lm.model->dtype()),
+             where_computed(lm.model->device()), o.batch_size, o.input_len, o.output_len);
   fmt::print("prefill {:.1f} ms, {:.0f} tok/s; decode {:.3f} ms a step, {:.1f} tok/s; {:.3f} s in all\n",
              median(prefill) * 1e3, prefill_rate, median(decode) * 1e3, decode_rate, median(total));
+  Json report(Json::Object{{"model", lm.name},
+                           {"dtype", dtype_name(lm.model->dtype())},
+                           {"device", lm.model->device().str()},
+                           {"threads", device::threads()},
+                           {"batch_size", o.batch_size},
+                           {"input_len", o.input_len},
+                           {"output_len", o.output_len},
+                           {"prefill_s", median(prefill)},
+                           {"prefill_throughput", prefill_rate},
+                           {"decode_step_s", median(decode)},
+                           {"decode_throughput", decode_rate},
+                           {"total_s", median(total)},
+                           {"graph_replays", runner.replays()},
+                           {"graphs_refused", runner.refused()}});
   if (limits) {
+    const double prompt = median(prefill) / static_cast<double>(o.batch_size);
     limits->measure();
-    limits->print(median(prefill) / static_cast<double>(o.batch_size), median(decode));
+    limits->print(prompt, median(decode));
+    limits->add_to(report, prompt, median(decode));
   }
   if (!runner.refused().empty()) fmt::print("every kernel started anew: {}\n", runner.refused());
   if (o.profile) {
@@ -232,28 +257,15 @@ Result<int> bench_one_batch(const Arguments& args) {
     const std::vector<std::vector<int64_t>> next(static_cast<size_t>(o.batch_size), {1});
     const std::vector<std::vector<int64_t>> chunk(1, std::vector<int64_t>(std::min(o.chunk, o.input_len), 1));
     {
-      const ops::Profile profile;
+      const ops::Profile profile(lm.model->device());
       batch.run(0, 1, chunk, 0);
       print_profile(profile, "first chunk of a prompt");
     }
-    const ops::Profile profile;
+    const ops::Profile profile(lm.model->device());
     batch.run(0, static_cast<size_t>(o.batch_size), next, o.input_len);
     print_profile(profile, "decode step");
   }
-  if (!o.json.empty())
-    TRY_VOID(write_file(o.json, Json(Json::Object{{"model", lm.name},
-                                                  {"dtype", dtype_name(lm.model->dtype())},
-                                                  {"threads", device::threads()},
-                                                  {"batch_size", o.batch_size},
-                                                  {"input_len", o.input_len},
-                                                  {"output_len", o.output_len},
-                                                  {"prefill_s", median(prefill)},
-                                                  {"prefill_throughput", prefill_rate},
-                                                  {"decode_step_s", median(decode)},
-                                                  {"decode_throughput", decode_rate},
-                                                  {"total_s", median(total)}})
-                                        .dump(2) +
-                                    "\n"));
+  if (!o.json.empty()) TRY_VOID(write_file(o.json, report.dump(2) + "\n"));
   return 0;
 }
 

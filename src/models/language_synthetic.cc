@@ -56,7 +56,7 @@ Result<std::unique_ptr<llm::CausalLm>> synthetic_language_model(const std::strin
         return invalid(fmt::format("--synthetic {}: after the colon may stand layers=N, N from 1 to 1000", spec));
       config.set("num_hidden_layers", layers);
     }
-    return make_language_model(config, nn::Weights(nn::synthetic(0), dtype, device));
+    return make_language_model(config, nn::Weights(nn::synthetic(0, device), dtype, device));
   }
   return invalid(fmt::format("no shape \"{}\"{}; there are {}", name, did_you_mean(name, names), join(names, ", ")));
 }

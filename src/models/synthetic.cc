@@ -87,8 +87,10 @@ Result<diffusion::Pipeline> synthetic_pipeline(const std::string& spec, const Lo
   p.pooled_encoder = std::make_shared<HashedText>(768, options);
   p.text_encoder = std::make_shared<HashedText>(4096, options);
   return caught([&] {
-    p.autoencoder = make_autoencoder_kl(nn::Weights(nn::synthetic(kSeed), options.products(), options.device), vae);
-    p.denoiser = make_flux(nn::Weights(nn::synthetic(kSeed + 1), options.products(), options.device), transformer);
+    p.autoencoder =
+        make_autoencoder_kl(nn::Weights(nn::synthetic(kSeed, options.device), options.products(), options.device), vae);
+    p.denoiser = make_flux(nn::Weights(nn::synthetic(kSeed + 1, options.device), options.products(), options.device),
+                           transformer);
     device::synchronize(options.device);
     return diffusion::Pipeline(std::move(p));
   });

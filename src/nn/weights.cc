@@ -52,7 +52,7 @@ class Checkpoint final : public WeightSource {
 
 class Synthetic final : public WeightSource {
  public:
-  explicit Synthetic(uint64_t seed) : seed_(seed) {}
+  Synthetic(uint64_t seed, c10::Device device) : seed_(seed), device_(device) {}
 
   bool has(const std::string& name) const override { return !name.empty(); }
   Result<Tensor> read(const std::string& name, at::IntArrayRef shape) const override {
@@ -66,13 +66,16 @@ class Synthetic final : public WeightSource {
     int64_t fan_in = 1;
     for (size_t i = 1; i < shape.size(); ++i) fan_in *= shape[i];
     const double scale = norm ? 0.1 : shape.size() == 1 ? 0.02 : 1.7 / std::sqrt(static_cast<double>(fan_in));
-    return hashed_uniform(shape, seed, norm ? 1.0 : 0.0, scale);
+    const double centre = norm ? 1.0 : 0.0;
+    return device_.is_cpu() ? hashed_uniform(shape, seed, centre, scale)
+                            : drawn_uniform(shape, seed, centre, scale, device_);
   }
   std::vector<std::string> names() const override { return {}; }
   std::string describe() const override { return "synthetic weights"; }
 
  private:
   uint64_t seed_;
+  c10::Device device_;
 };
 
 }  // namespace
@@ -105,7 +108,9 @@ Result<std::shared_ptr<WeightSource>> open_checkpoint(const std::string& folder,
                                               join(stems, ".safetensors, ")));
 }
 
-std::shared_ptr<WeightSource> synthetic(uint64_t seed) { return std::make_shared<Synthetic>(seed); }
+std::shared_ptr<WeightSource> synthetic(uint64_t seed, c10::Device device) {
+  return std::make_shared<Synthetic>(seed, device);
+}
 
 void adjoin(std::initializer_list<ops::Weight*> weights) {
   int64_t rows = 0;

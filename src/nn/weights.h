@@ -37,8 +37,9 @@ Result<std::shared_ptr<WeightSource>> open_checkpoint(const std::string& folder,
 void adjoin(std::initializer_list<ops::Weight*> weights);
 
 // Numbers that are a hash of the tensor's name and `seed`: uniform, scaled by 1/sqrt(last dimension) (biases small,
-// norm weights near one), so that activations stay finite at any depth. For shapes without files.
-std::shared_ptr<WeightSource> synthetic(uint64_t seed);
+// norm weights near one), so that activations stay finite at any depth. For shapes without files. An accelerator draws
+// its own, other ones: nothing of gigabytes crosses from the host.
+std::shared_ptr<WeightSource> synthetic(uint64_t seed, c10::Device device = c10::DeviceType::CPU);
 
 class Weights {
  public:

@@ -1,6 +1,7 @@
-// Where the time of operations goes. While a Profile stands, every operation of the thread that made it is timed:
+// Where the time of operations goes. While a Profile stands, every operation of the thread that made it is timed, and
+// an accelerator waited for before and after each, so that nothing can be captured meanwhile:
 //
-//   Profile profile;
+//   Profile profile(device);
 //   run.advance();
 //   for (const auto& [name, row] : profile.rows()) …
 #pragma once
@@ -8,6 +9,7 @@
 #include <map>
 #include <string_view>
 
+#include "device/device.h"
 #include "ops/op.h"
 
 namespace cairn::ops {
@@ -20,7 +22,7 @@ class Profile final : public Observer {
     double seconds = 0, weight_bytes = 0;  // weights in their plain form, read once a call
   };
 
-  Profile() { observer = this; }
+  explicit Profile(c10::Device device = kCPU) : device_(device) { observer = this; }
   ~Profile() override { observer = nullptr; }
   Profile(const Profile&) = delete;
   Profile& operator=(const Profile&) = delete;
@@ -28,10 +30,12 @@ class Profile final : public Observer {
   void enter(const AnyOp&, double weight_bytes) override {
     if (depth_++ > 0) return;
     bytes_ = weight_bytes;
+    device::synchronize(device_);
     started_ = std::chrono::steady_clock::now();
   }
   void leave(const AnyOp& op) override {
     if (--depth_ > 0) return;
+    device::synchronize(device_);
     Row& row = rows_[op.name()];
     row.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
     row.weight_bytes += bytes_;
@@ -41,6 +45,7 @@ class Profile final : public Observer {
   const std::map<std::string_view, Row>& rows() const { return rows_; }
 
  private:
+  c10::Device device_;
   std::map<std::string_view, Row> rows_;
   std::chrono::steady_clock::time_point started_;
   double bytes_ = 0;

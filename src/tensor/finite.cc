@@ -1,5 +1,6 @@
 #include "tensor/finite.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/isfinite.h>
 
@@ -56,6 +57,12 @@ Tensor hashed_uniform(at::IntArrayRef shape, uint64_t seed, double centre, doubl
     }
   });
   return t;
+}
+
+Tensor drawn_uniform(at::IntArrayRef shape, uint64_t seed, double centre, double scale, c10::Device device) {
+  at::Generator generator = at::globalContext().defaultGenerator(device).clone();
+  generator.set_current_seed(seed);
+  return empty(shape, kBF16, device).uniform_(centre - scale, centre + scale, generator);
 }
 
 }  // namespace cairn

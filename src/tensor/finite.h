@@ -10,4 +10,7 @@ bool all_finite(const Tensor& t);
 // centre + scale * u with u uniform in [-1, 1], bf16: element i is a hash of (seed, i), the same on any machine.
 Tensor hashed_uniform(at::IntArrayRef shape, uint64_t seed, double centre, double scale);
 
+// The same distribution drawn by an accelerator, with its own generator: other numbers, in its own memory.
+Tensor drawn_uniform(at::IntArrayRef shape, uint64_t seed, double centre, double scale, c10::Device device);
+
 }  // namespace cairn

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "device/under_test.h"
 #include "image/image.h"
 #include "tensor/safetensors.h"
 
@@ -56,6 +57,10 @@ class Commands : public testing::Test {
 
   fs::path folder_;
 };
+
+std::string on_device() {
+  return " --device " + std::string(device_under_test().is_cpu() ? "cpu" : std::getenv("CAIRN_TEST_DEVICE"));
+}
 
 double psnr_of(double difference) { return 20 * std::log10(255 / difference); }
 
@@ -116,18 +121,22 @@ TEST_F(Commands, MetricsOfPicturesThatDoNotCompareSayWhy) {
 }
 
 TEST_F(Commands, BenchDitWritesATableAndItsNumbers) {
-  const auto r = run("bench dit --steps 4 --repeat 1 --json " + at("bench.json"));
+  const bool processor = device_under_test().is_cpu();
+  const auto r = run("bench dit --steps 4 --repeat 1 --json " + at("bench.json") + on_device());
   ASSERT_EQ(r.status, 0) << r.output;
   for (const char* word : {"64 image and 32 text tokens", "ceiling:", "step, computed", "of ceiling", "qkv"})
     EXPECT_THAT(r.output, HasSubstr(word));
   const Json b = json_of("bench.json");
   EXPECT_EQ(b.text("model"), "cairn-emoji");
   EXPECT_EQ(b.text("dtype"), "bf16");
+  EXPECT_EQ(b.text("device"), device_under_test().str());
   EXPECT_GT(b.find("ceiling_gflops_per_s")->number(), 0);
+  EXPECT_EQ(b.find("graph_replays")->number() > 0, !processor);
+  EXPECT_EQ(b.text("graphs_refused"), "");
   std::map<std::string, const Json*> parts;
   for (const Json& p : *b.find("parts")->as_array()) parts[p.text("part")] = &p;
   for (const auto& [name, samples] : {std::pair{"text encoding", 3},
-                                      {"step, computed", 3},
+                                      {"step, computed", processor ? 3 : 2},
                                       {"step, cached", 2},
                                       {"step, cached, TaylorSeer", 2},
                                       {"decoding", 3}}) {
@@ -135,6 +144,7 @@ TEST_F(Commands, BenchDitWritesATableAndItsNumbers) {
     EXPECT_GT(parts[name]->find("ms")->number(), 0) << name;
     EXPECT_EQ(parts[name]->find("samples")->number(), samples) << name;
   }
+  EXPECT_GT(parts["step, computed"]->find("share_of_ceiling")->number(), 0);
   EXPECT_LT(parts["step, cached"]->find("flops")->number(), parts["step, computed"]->find("flops")->number());
   double known = 0;
   for (const Json& o : *b.find("operations")->as_array()) known += o.find("ms")->number();
@@ -212,10 +222,11 @@ TEST_F(Commands, BenchesOfLanguageModelsCountWhatTheyAskedFor) {
   EXPECT_EQ(j.find("total_output_tokens")->number(), 30);
   EXPECT_GE(j.find("cached_tokens")->number(), 4 * 64);  // all but the two that come first
   EXPECT_GT(j.find("median_itl_ms")->number(), 0);
-  const auto one =
-      run("bench one-batch --batch-size 2 --input-len 20 --output-len 3 --repeat 1 --json " + at("b.json"));
+  const auto one = run("bench one-batch --batch-size 2 --input-len 20 --output-len 3 --repeat 1 --limits --json " +
+                       at("b.json") + on_device());
   ASSERT_EQ(one.status, 0) << one.output;
-  for (const char* key : {"prefill_throughput", "decode_throughput", "total_s"})
+  for (const char* key : {"prefill_throughput", "decode_throughput", "total_s", "matmul_gflops_per_s",
+                          "prefill_share_of_matmul", "memory_gb_per_s", "decode_share_of_memory", "graph_replays"})
     EXPECT_GT(json_of("b.json").find(key)->number(), 0) << key;
   EXPECT_THAT(run("bench one-batch --input-len 5000").output, HasSubstr("4096 positions"));
   EXPECT_THAT(run("bench ofline").output, HasSubstr("offline"));

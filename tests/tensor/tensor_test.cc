@@ -65,6 +65,16 @@ TEST(HashedUniform, IsTheSameForAnySplitOfTheWorkAndDiffersBySeed) {
   EXPECT_NEAR(big.to(Dtype::Double).mean().item<double>(), 0, 0.01);
 }
 
+TEST(DrawnUniform, IsTheSameForASeedAndLiesWhereItShould) {
+  const auto drawn = [](uint64_t seed) { return drawn_uniform({100'000}, seed, 1, 0.5, c10::DeviceType::CPU); };
+  const Tensor a = drawn(3);
+  EXPECT_TRUE(a.equal(drawn(3)));
+  EXPECT_FALSE(a.equal(drawn(4)));
+  EXPECT_NEAR(a.to(Dtype::Double).mean().item<double>(), 1, 0.01);
+  EXPECT_GE(a.min().item<double>(), 0.5);
+  EXPECT_LE(a.max().item<double>(), 1.5);
+}
+
 TEST(SafetensorsTensors, WriteAndMapBack) {
   const std::string path =
       std::filesystem::temp_directory_path() / ("cairn-tensors-" + std::to_string(::getpid()) + ".safetensors");

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "device/cuda_graph.h"
 #include "device/npu_updates.h"
 #include "device/pool.h"
 
@@ -105,10 +106,19 @@ void run(const Kernel& kernel, int count) {
 }
 
 #if __has_include(<ATen/accelerator/Graph.h>)
+struct DeviceGraph : at::accelerator::Graph {
+  explicit DeviceGraph(c10::Device) {}
+  // What other threads do is none of its business.
+  void capture_begin(c10::MempoolId_t pool) { Graph::capture_begin(pool, at::GraphCaptureMode::ThreadLocal); }
+};
+#else
+using DeviceGraph = CudaGraph;
+#endif
+
 struct Graph::Captured {
-  explicit Captured(c10::Device on) : device(on), updated(on) {}
+  explicit Captured(c10::Device on) : device(on), graph(on), updated(on) {}
   c10::Device device;
-  at::accelerator::Graph graph;
+  DeviceGraph graph;
   NpuUpdates updated;
   std::optional<c10::Event> replayed;  // the last replay: its arguments must not change before it is over
 
@@ -129,10 +139,9 @@ Result<Graph> Graph::capture(GraphMemory& memory, const std::function<void()>& f
     const auto error = tensor_error(e);
     return std::string("the device does not capture it: ") + (error ? error->what : e.what());
   };
-  auto captured = std::make_shared<Captured>(memory.device_);
   try {
-    // What other threads do is none of its business.
-    captured->graph.capture_begin(memory.pool_, at::GraphCaptureMode::ThreadLocal);
+    const auto captured = std::make_shared<Captured>(memory.device_);
+    captured->graph.capture_begin(memory.pool_);
     try {
       const Updating updating(memory.device_.is_privateuseone() ? &captured->updated : nullptr);
       f();
@@ -145,25 +154,13 @@ Result<Graph> Graph::capture(GraphMemory& memory, const std::function<void()>& f
     }
     captured->graph.capture_end();
     memory.pool_ = captured->graph.pool();
+    return Graph(captured);
   } catch (const std::exception& e) { return failure(Code::kUnsupported, why(e)); }
-  return Graph(std::move(captured));
 }
 
 void Graph::replay() const {
   if (captured_) return captured_->replay();
   for (const auto& kernel : kernels_) run(*kernel, threads_for(kernel->work() * kCheaper));
 }
-#else
-struct Graph::Captured {};
-
-Result<Graph> Graph::capture(GraphMemory& memory, const std::function<void()>& f) {
-  if (memory.device_.is_cpu()) return capture_kernels(memory, f);
-  return failure(Code::kUnsupported, "this libtorch has no graphs that are the same on every accelerator; 2.13 has");
-}
-
-void Graph::replay() const {
-  for (const auto& kernel : kernels_) run(*kernel, threads_for(kernel->work() * kCheaper));
-}
-#endif
 
 }  // namespace cairn::device

@@ -72,13 +72,28 @@ bool set(const std::string& key, const char* value) {
   return false;
 }
 
+// How many of those devices ASCEND_RT_VISIBLE_DEVICES leaves: what is listed up to the first id that is none.
+int32_t visible(int32_t devices) {
+  const char* list = std::getenv("ASCEND_RT_VISIBLE_DEVICES");
+  if (!list) return devices;
+  int32_t count = 0;
+  for (const char* p = list; *p;) {
+    char* end = nullptr;
+    const long id = std::strtol(p, &end, 10);
+    if (end == p || id < 0 || id >= devices) break;
+    ++count;
+    p = *end == ',' ? end + 1 : end;
+  }
+  return count;
+}
+
 void from_environment(Settings& s) {
   const auto number = [](const char* name, long fallback) {
     const char* text = std::getenv(name);
     return text ? std::atol(text) : fallback;
   };
   s.sync = number("FAKE_CANN_SYNC", 0) != 0;
-  s.devices = std::clamp<int32_t>(static_cast<int32_t>(number("FAKE_CANN_DEVICES", 2)), 1, kMaxDevices);
+  s.devices = visible(std::clamp<int32_t>(static_cast<int32_t>(number("FAKE_CANN_DEVICES", 2)), 1, kMaxDevices));
   s.memory_bytes = static_cast<size_t>(number("FAKE_CANN_MEM_MB", 4096)) << 20;
 }
 

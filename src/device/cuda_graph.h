@@ -1,10 +1,9 @@
 // CUDA's own graphs, for a libtorch that has none for every accelerator (2.11; 2.13 has). Its at::cuda::CUDAGraph is
 // reached by name in libtorch_cuda, which is opened when a device of it is: nothing here is linked or includes CUDA.
 #pragma once
-#include <c10/core/Allocator.h>
-#include <c10/core/Device.h>
-
 #include <memory>
+
+#include "tensor/tensor.h"
 
 namespace cairn::device {
 

@@ -1,3 +1,4 @@
+#include "device/device.h"
 #include "llm/causal_lm.h"
 
 namespace cairn::llm {
@@ -14,6 +15,7 @@ KvCache::KvCache(const KvShape& s, int64_t blocks, int64_t block_size, Dtype dty
     keys_.push_back(keys[i]);
     values_.push_back(values[i]);
   }
+  device::synchronize(device);  // zeros are there before the first step, on another stream, writes among them
 }
 
 int64_t KvCache::bytes_per_block(const KvShape& s, int64_t block_size, Dtype dtype) {

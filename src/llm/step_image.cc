@@ -41,6 +41,26 @@ Tables tables_of(std::span<const ops::PagedSequence> sequences, int64_t block_si
   return out;
 }
 
+// The next tensor of a piece of memory in which several lie, each on a cache line of its own.
+Tensor next_part(const Tensor& bytes, int64_t& at, at::IntArrayRef sizes, Dtype dtype) {
+  constexpr int64_t kLine = 64;
+  int64_t size = static_cast<int64_t>(c10::elementSize(dtype));
+  for (const int64_t n : sizes) size *= n;
+  const int64_t from = at;
+  at += (size + kLine - 1) / kLine * kLine;
+  return bytes.defined() ? bytes.narrow(0, from, size).view(dtype).view(sizes) : Tensor();
+}
+
+// What of a batch of `rows` tokens changes at every step, in that memory; its size alone, when it is undefined.
+int64_t lay_out(Batch& b, const Tensor& bytes, int64_t rows, at::TensorList rotary) {
+  int64_t at = 0;
+  for (Tensor* t : {&b.tokens, &b.positions, &b.slots}) *t = next_part(bytes, at, rows, Dtype::Long);
+  b.keys = next_part(bytes, at, rows, Dtype::Int);
+  b.rotary.clear();
+  for (const Tensor& t : rotary) b.rotary.push_back(next_part(bytes, at, t.sizes(), t.scalar_type()));
+  return at;
+}
+
 }  // namespace
 
 Batch on_device(const Batch& batch, const CausalLm& model, const KvCache& cache) {
@@ -60,40 +80,45 @@ Batch on_device(const Batch& batch, const CausalLm& model, const KvCache& cache)
 }
 
 StepImage::StepImage(const CausalLm& model, const KvCache& cache, int64_t rows, int64_t columns)
-    : model_(model), cache_(cache), spare_(static_cast<int32_t>(cache.blocks())) {
-  const auto numbers = [&] { return zeros({rows}, Dtype::Long); };
-  host_ = {.tokens = numbers(), .positions = numbers(), .slots = numbers()};
+    : model_(model), cache_(cache), rows_(rows), spare_(static_cast<int32_t>(cache.blocks())) {
+  const Tensor numbers = zeros({rows}, Dtype::Long);
+  const auto rotary = model.rotary({.tokens = numbers, .positions = numbers, .slots = numbers});
+  host_bytes_ = zeros({lay_out(host_, {}, rows, rotary)}, Dtype::Byte);
+  lay_out(host_, host_bytes_, rows, rotary);
   host_.sequences.resize(static_cast<size_t>(rows));
-  host_.rotary = model.rotary(host_);
   device_ = host_;  // the same tensors
   fill({.tokens = longs(0), .positions = longs(0), .slots = longs(0)});
+  device_.keys = Tensor();
   if (model.device().is_cpu()) return;
-  device_ = on_device(host_, model, cache);
+  device_bytes_ = host_bytes_.to(model.device());
+  lay_out(device_, device_bytes_, rows, rotary);
   device_.tables = zeros({rows, columns}, Dtype::Int, model.device());
+  device_.first = tables_of(host_.sequences, cache.block_size()).first.to(model.device());
 }
 
 void StepImage::fill(const Batch& batch) {
-  const int64_t given = batch.rows(), all = rows();
-  check(given <= all, "a step fits the size that was captured");
+  const int64_t given = batch.rows();
+  check(given <= rows_, "a step fits the size that was captured");
   for (const auto& [to, from] : {std::pair(&host_.tokens, &batch.tokens), std::pair(&host_.positions, &batch.positions),
                                  std::pair(&host_.slots, &batch.slots)}) {
     std::copy_n(data(*from), given, data(*to));
-    std::fill(data(*to) + given, data(*to) + all, 0);
+    std::fill(data(*to) + given, data(*to) + rows_, 0);
   }
-  std::fill(data(host_.slots) + given, data(host_.slots) + all, spare_ * cache_.block_size());
+  std::fill(data(host_.slots) + given, data(host_.slots) + rows_, spare_ * cache_.block_size());
   look_at(host_, model_, cache_);
   std::ranges::copy(batch.sequences, host_.sequences.begin());
-  for (int64_t i = given; i < all; ++i)
+  for (int64_t i = given; i < rows_; ++i)
     host_.sequences[static_cast<size_t>(i)] = {.row = i, .rows = 1, .keys = 1, .blocks = &spare_};
-  std::ranges::copy(host_.sequences, device_.sequences.begin());
   const auto rotary = model_.rotary(host_);
-  for (size_t i = 0; i < rotary.size(); ++i) device_.rotary[i].copy_(rotary[i]);
-  if (!device_.tables.defined()) return;
+  for (size_t i = 0; i < rotary.size(); ++i) host_.rotary[i].copy_(rotary[i]);
+  std::ranges::copy(host_.sequences, device_.sequences.begin());
+  if (!device_bytes_.defined()) return;
   const Tables t = tables_of(host_.sequences, cache_.block_size());
-  device_.tokens.copy_(host_.tokens);
-  device_.slots.copy_(host_.slots);
+  host_.keys.copy_(t.keys);
+  device_bytes_.copy_(host_bytes_);
+  if (tables_.defined() && tables_.equal(t.tables)) return;
   device_.tables.narrow(1, 0, t.tables.size(1)).copy_(t.tables);
-  device_.keys.copy_(t.keys);
+  tables_ = t.tables;
 }
 
 }  // namespace cairn::llm

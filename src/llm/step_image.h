@@ -22,12 +22,15 @@ class StepImage {
   // Rows beyond the batch's are filled up with sequences of one token in the cache's spare block.
   void fill(const Batch& batch);
   const Batch& batch() const { return device_; }
-  int64_t rows() const { return host_.rows(); }
+  int64_t rows() const { return rows_; }
 
  private:
   const CausalLm& model_;
   const KvCache& cache_;
-  Batch host_, device_;  // the same where the model is on the processor
+  const int64_t rows_;
+  Tensor host_bytes_, device_bytes_;  // of what changes at every step, so that it goes to the device at once
+  Batch host_, device_;               // the same where the model is on the processor
+  Tensor tables_;                     // the host's of the last step: they seldom change
   int32_t spare_;
 };
 

@@ -102,6 +102,7 @@ void add_attention(Samples& to);  // heads, attention, and rows of tables
 void add_paged(Samples& to);
 void add_vision(Samples& to);
 void add_cache(Samples& to);
+Sample sampled(int64_t rows, int64_t vocabulary);  // requests of every kind
 void add_sampling(Samples& to);
 
 // One to be timed. It moves what its Place handed out and its results, where `bytes` is 0.

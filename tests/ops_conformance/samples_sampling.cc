@@ -35,20 +35,25 @@ Sampling requests(int64_t count, int64_t vocabulary) {
 
 }  // namespace
 
+Sample sampled(int64_t rows, int64_t vocabulary) {
+  const auto make = [=](Place& p) -> Run {
+    const Tensor logits = p.numbers({rows, vocabulary}, kF32, 3);
+    return [=, how = requests(rows, vocabulary), f = p.of(sample)] {
+      const Tensor tokens = empty({rows}, kF64), logarithms = empty({rows}, kF64);
+      const auto chosen = f(logits.clone(), how);
+      for (size_t i = 0; i < chosen.size(); ++i) {
+        tokens.data_ptr<double>()[i] = chosen[i].token;
+        logarithms.data_ptr<double>()[i] = double{chosen[i].logprob};
+      }
+      return Outputs{{tokens, kF64, Closeness::kExact}, {logarithms, kF64, Closeness::kSums}};
+    };
+  };
+  return {&sample, fmt::format("{} of {}", rows, vocabulary), make};
+}
+
 void add_sampling(Samples& to) {
   for (const auto& [rows, vocabulary] : {std::pair<int64_t, int64_t>{1, 64}, {12, 1000}, {24, 32003}})
-    to.push_back({&sample, fmt::format("{} of {}", rows, vocabulary), [=](Place& p) -> Run {
-                    const Tensor logits = p.numbers({rows, vocabulary}, kF32, 3);
-                    return [=, how = requests(rows, vocabulary), f = p.of(sample)] {
-                      const Tensor tokens = empty({rows}, kF64), logarithms = empty({rows}, kF64);
-                      const auto chosen = f(logits.clone(), how);
-                      for (size_t i = 0; i < chosen.size(); ++i) {
-                        tokens.data_ptr<double>()[i] = chosen[i].token;
-                        logarithms.data_ptr<double>()[i] = double{chosen[i].logprob};
-                      }
-                      return Outputs{{tokens, kF64, Closeness::kExact}, {logarithms, kF64, Closeness::kSums}};
-                    };
-                  }});
+    to.push_back(sampled(rows, vocabulary));
 }
 
 }  // namespace cairn::ops::conformance

@@ -133,6 +133,20 @@ void paged(std::vector<Timed>& to) {
          4 * pairs * static_cast<double>(kHeads * kHead)});
     if (c.rows > 1) continue;
     constexpr int64_t kRank = 512, kRope = 64;
+    to.push_back({{&split_latent_attention, what + fmt::format(", rank {} and {}", kRank, kRope),
+                   [=](Place& p) -> Run {
+                     const auto all = caches(c.count, c.rows, c.keys, kBlock);
+                     const auto blocks = static_cast<int64_t>(all->blocks.size()), tokens = c.count * c.rows;
+                     const Tensor q = p.numbers({tokens, kHeads, kRank}), q_rope = p.numbers({tokens, kHeads, kRope}),
+                                  k = p.numbers({blocks, kBlock, 1, kRank}),
+                                  ropes = p.numbers({blocks, kBlock, 1, kRope});
+                     const Paging paging = p.paging(all->sequences, kBlock);
+                     return [=, f = p.of(split_latent_attention), dtype = p.dtype()] {
+                       (void)all;
+                       return Outputs{{f(q, q_rope, k, ropes, paging, {.scale = 0.07}), dtype}};
+                     };
+                   }},
+                  2 * pairs * static_cast<double>(kHeads * (2 * kRank + kRope))});
     to.push_back({{&latent_attention, what + fmt::format(", rank {} and {}", kRank, kRope),
                    [=](Place& p) -> Run {
                      const auto all = caches(c.count, c.rows, c.keys, kBlock);
@@ -152,6 +166,23 @@ void paged(std::vector<Timed>& to) {
 void routings(std::vector<Timed>& to) {
   constexpr int64_t kWide = 2048, kNarrow = 1408, kCount = 16, kEach = 6;
   for (const int64_t rows : {1, 64}) {
+    to.push_back({{&route, fmt::format("{} of {} experts, {} each", rows, 256, 8),
+                   [=](Place& p) -> Run {
+                     const Tensor logits = p.numbers({rows, 256}, kF32), correction = p.numbers({256}, kF32, 0.05);
+                     return [=, f = p.of(route)] {
+                       const Routed r = f(logits, correction,
+                                          {.each = 8,
+                                           .groups = 8,
+                                           .kept = 4,
+                                           .pairs = true,
+                                           .sigmoid = true,
+                                           .normalise = true,
+                                           .scaling = 2.5});
+                       return Outputs{{r.weights, kF32}, {r.chosen, Dtype::Long}};
+                     };
+                   }},
+                  0,
+                  0});
     const int64_t used = std::min(rows * kEach, kCount), each = 3 * kWide * kNarrow;
     to.push_back({{&experts, fmt::format("{} x {} to {}, {} of {}", rows, kWide, kNarrow, kEach, kCount),
                    [=](Place& p) -> Run {
@@ -179,6 +210,7 @@ void add_timed_language(std::vector<Timed>& to) {
   products(to);
   paged(to);
   routings(to);
+  for (const int64_t rows : {1, 16}) to.push_back({sampled(rows, 151936), 0, 0});
 }
 
 }  // namespace cairn::ops::conformance

@@ -72,7 +72,8 @@ struct Columns {
     std::vector<double> v;
     for (const SampleRow& r : rows) {
       const bool cuts = r.cuts() && !r.greedy;
-      any |= cuts;
+      draws |= !r.greedy;
+      any_cuts |= cuts;
       const auto k = static_cast<double>(r.top_k < 0 ? logits.size(1) : std::min(r.top_k, logits.size(1)));
       v.insert(v.end(), {r.uniform, r.greedy ? 1 : 1 / r.temperature, r.greedy ? 1.0 : 0.0, cuts ? 1.0 : 0.0, k,
                          r.top_p < 1 ? r.top_p : 2, r.min_p});
@@ -82,7 +83,7 @@ struct Columns {
     for (int64_t i = 0; i < all.size(1); ++i) *each[i] = all.narrow(1, i, 1);
   }
   Tensor uniform, scale, greedy, cut, top_k, top_p, min_p;
-  bool any = false;  // rows that are cut
+  bool draws = false, any_cuts = false;  // some of them
 };
 
 }  // namespace
@@ -93,9 +94,13 @@ std::vector<Sampled> sample(const Tensor& logits, const Sampling& how) {
   const Columns of(logits, how.rows);
   const int64_t last = logits.size(1) - 1;
   const Tensor top = logits.amax(1, true), odd = logits.ne(logits).any(1, true);
-  const Tensor scaled = (logits - top) * of.scale, weights = scaled.exp(), sums = weights.cumsum(1);
-  Tensor token = drawn(sums, weights, at::full_like(top, last + 1, Dtype::Long), of.uniform);
-  if (of.any) {
+  const Tensor scaled = (logits - top) * of.scale, weights = scaled.exp();
+  Tensor token = first(logits.eq(top));
+  if (of.draws) {
+    const Tensor all = at::full_like(top, last + 1, Dtype::Long);
+    token = at::where(of.greedy.gt(0), token, drawn(weights.cumsum(1), weights, all, of.uniform));
+  }
+  if (of.any_cuts) {
     const auto [sorted, ids] = logits.sort(true, 1, true);
     const Tensor likely = ((sorted - top) * of.scale).exp(), run = likely.cumsum(1);
     // A prefix of the order: as many as top-k lets through, as reach top-p's share, and as min-p finds likely enough.
@@ -104,7 +109,7 @@ std::vector<Sampled> sample(const Tensor& logits, const Sampling& how) {
     const Tensor count = of.top_k.to(Dtype::Long).minimum(reached).minimum(kept).clamp_min(1);
     token = at::where(of.cut.gt(0), ids.gather(1, drawn(run, likely, count, of.uniform).clamp_max(last)), token);
   }
-  token = at::where(of.greedy.gt(0), first(logits.eq(top)), token).clamp_max(last);
+  token = token.clamp_max(last);
   const Tensor logprob = scaled.gather(1, token) - weights.sum(1, true).log();
 
   const auto fp32 = [](const Tensor& t) { return t.to(kF32); };  // token ids are exact in it

@@ -10,7 +10,7 @@ namespace cairn::app {
 Result<LanguageModel> load_language(const LanguageOptions& o) {
   if (!o.synthetic.empty() && !o.model_path.empty()) return invalid("give --model or --synthetic, not both");
   const auto device = TRY(device::open(o.device));
-  device::set_threads(o.threads);
+  TRY_VOID(device::set_threads(o.threads, o.threads_bind));
   const Dtype dtype = device::compute_dtype(device, TRY(parse_dtype(o.dtype)));
   LanguageModel out;
   if (!o.synthetic.empty()) {

@@ -8,7 +8,7 @@
 namespace cairn::app {
 
 struct LanguageOptions {
-  std::string model_path, synthetic, dtype = "bf16", device = "cpu";
+  std::string model_path, synthetic, dtype = "bf16", device = "cpu", threads_bind;
   int64_t threads = 0;
 
   void fields(auto& f) {
@@ -18,6 +18,7 @@ struct LanguageOptions {
       "fewer layers");
     f("dtype", dtype, "numbers to compute with", one_of({"bf16", "fp32", "fp16"}));
     f("device", device, "where to compute")("threads", threads, "processor threads; 0: one a core", between(0, 4096));
+    f("threads_bind", threads_bind, "processors that they are bound to, as 0-7,16; without: the system places them");
   }
 };
 

@@ -27,7 +27,7 @@ Result<std::string> embedded_model(const std::string& name) {
 Result<diffusion::Pipeline> load_model(const ModelOptions& options, bool quiet) {
   models::LoadOptions load{
       .dtype = TRY(parse_dtype(options.dtype)), .device = TRY(device::open(options.device)), .loras = {}};
-  device::set_threads(options.threads);
+  TRY_VOID(device::set_threads(options.threads, options.threads_bind));
   if (options.attn) TRY_VOID(ops::select_attention(load.device, *options.attn, load.products()));
   for (const auto& spec : options.lora) {
     models::Lora lora{spec, 1.0};

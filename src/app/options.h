@@ -16,7 +16,7 @@ inline constexpr const char* kAttnHelp =
 
 // Which model, on what.
 struct ModelOptions {
-  std::string model_path, synthetic, dtype = "bf16", device = "cpu";
+  std::string model_path, synthetic, dtype = "bf16", device = "cpu", threads_bind;
   std::vector<std::string> lora;
   std::optional<std::string> attn;
   int64_t threads = 0;
@@ -27,6 +27,7 @@ struct ModelOptions {
     f("lora", lora, "LoRA files to add, FILE or FILE:SCALE", alias({"lora_path"}));
     f("dtype", dtype, "numbers to compute with", one_of({"bf16", "fp32", "fp16"}));
     f("device", device, "where to compute")("threads", threads, "processor threads; 0: one a core", between(0, 4096));
+    f("threads_bind", threads_bind, "processors that they are bound to, as 0-7,16; without: the system places them");
     f("attn", attn, kAttnHelp, alias({"attention_backend"}));
   }
 };

@@ -26,8 +26,8 @@ namespace fs = std::filesystem;
 
 struct ServeOptions {
   std::vector<std::string> models;
-  std::string synthetic, dtype = "bf16", device = "cpu", reasoning_parser = "auto", tool_call_parser = "auto",
-                         chat_template;
+  std::string synthetic, dtype = "bf16", device = "cpu", threads_bind, reasoning_parser = "auto",
+                         tool_call_parser = "auto", chat_template;
   int64_t threads = 0, page_size = 0, max_total_tokens = 0, max_running_images = 8, max_queued_images = 64,
           watchdog_timeout = 300;
   std::optional<int64_t> random_seed;
@@ -40,6 +40,7 @@ struct ServeOptions {
     f("synthetic", synthetic, "a language model's shape without its files, see `cairn complete --help`");
     f("dtype", dtype, "numbers to compute with", one_of({"bf16", "fp32", "fp16"}));
     f("device", device, "where to compute")("threads", threads, "processor threads; 0: one a core", between(0, 4096));
+    f("threads_bind", threads_bind, "processors that they are bound to, as 0-7,16; without: the system places them");
     f("chat_template", chat_template, "file with a chat template to use instead of the model's own");
     f("reasoning_parser", reasoning_parser,
       "how thoughts are marked: qwen3, deepseek-r1, ..., none; auto: as the chat template shows");
@@ -132,7 +133,7 @@ std::atomic<bool> terminated{false};
 
 Result<void> add_models(serve::App& app, const ServeOptions& o, const llm::Engine::Options& engine) {
   const auto device = TRY(device::open(o.device));
-  device::set_threads(o.threads);
+  TRY_VOID(device::set_threads(o.threads, o.threads_bind));
   const Dtype dtype = device::compute_dtype(device, TRY(parse_dtype(o.dtype)));
   const auto named = TRY(models_of(o));
   if (o.attn) TRY_VOID(ops::select_attention(device, *o.attn, dtype));

@@ -1,12 +1,16 @@
 #include <ATen/Parallel.h>
+#include <fmt/core.h>
 #include <malloc.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <fstream>
 
+#include "base/strings.h"
 #include "device/accelerator.h"
 #include "device/device.h"
 
@@ -14,6 +18,38 @@ namespace cairn::device {
 namespace {
 
 std::atomic<int64_t> count{0};  // 0: not set
+std::vector<int> bound_to;      // by member of the team; empty: to none
+
+cpu_set_t allowed() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) CPU_ZERO(&set);
+  return set;
+}
+
+// "0-7,16"
+Result<std::vector<int>> processors(const std::string& list) {
+  const cpu_set_t may = allowed();
+  std::vector<int> out;
+  for (const std::string& part : split(list, ',')) {
+    int first = 0, last = 0;
+    const char *at = part.data(), *const end = at + part.size();
+    auto r = std::from_chars(at, end, first);
+    last = first;
+    if (r.ec == std::errc() && r.ptr != end && *r.ptr == '-') r = std::from_chars(r.ptr + 1, end, last);
+    if (r.ec != std::errc() || r.ptr != end || first < 0 || last < first || last >= CPU_SETSIZE)
+      return invalid(
+          fmt::format("--threads-bind {}: \"{}\" is neither a processor's number nor FIRST-LAST", list, part));
+    for (int p = first; p <= last; ++p) {
+      if (!CPU_ISSET(p, &may))
+        return invalid(fmt::format("--threads-bind {}: this process may not run on processor {}", list, p));
+      if (std::ranges::find(out, p) != out.end())
+        return invalid(fmt::format("--threads-bind {}: processor {} is named twice", list, p));
+      out.push_back(p);
+    }
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -29,13 +65,40 @@ Dtype compute_dtype(c10::Device device, Dtype dtype) { return device.is_cpu() &&
 
 void set_threads(int64_t threads) {
   if (threads <= 0) {
-    cpu_set_t allowed;
-    CPU_ZERO(&allowed);
-    if (::sched_getaffinity(0, sizeof allowed, &allowed) == 0) threads = CPU_COUNT(&allowed);
+    const cpu_set_t may = allowed();
+    threads = CPU_COUNT(&may);
   }
   if (threads <= 0) threads = at::get_num_threads();
   count = threads;
+  bound_to.clear();
   at::set_num_threads(1);
+}
+
+Result<void> set_threads(int64_t threads, const std::string& bound) {
+  if (bound.empty()) {
+    set_threads(threads);
+    return {};
+  }
+  const auto list = TRY(processors(bound));
+  const auto size = static_cast<int64_t>(list.size());
+  if (threads > 0 && threads != size)
+    return invalid(fmt::format("--threads-bind {} names {} processors for {} threads", bound, size, threads));
+  cpu_set_t all;
+  CPU_ZERO(&all);
+  for (const int p : list) CPU_SET(p, &all);
+  if (::sched_setaffinity(0, sizeof all, &all) != 0)
+    return failure(Code::kUnavailable, fmt::format("--threads-bind {}: the system refuses it", bound));
+  set_threads(size);
+  bound_to = list;
+  return {};
+}
+
+void bind_member(int member) {
+  if (static_cast<size_t>(member) >= bound_to.size()) return;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(bound_to[static_cast<size_t>(member)], &one);
+  ::sched_setaffinity(0, sizeof one, &one);  // what is refused leaves the thread to the system
 }
 
 int64_t threads() {

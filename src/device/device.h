@@ -55,6 +55,12 @@ Dtype compute_dtype(c10::Device device, Dtype dtype);
 // before the first operation. Without a call, as many as libtorch has.
 void set_threads(int64_t threads);
 int64_t threads();
+// The same, bound to processors ("0-7,16"), as many as there are threads, where `bound` is not empty: one of the team
+// to each but the first, which is that of whoever has work to share; it, and threads that this one starts, keep to the
+// list. Errors: no such list, or processors that this process may not run on.
+Result<void> set_threads(int64_t threads, const std::string& bound);
+// Binds the calling thread, the team's member of that number, where there is such a list.
+void bind_member(int member);
 
 // While it lives, this thread's calls of libtorch use threads() threads: for work that is libtorch's alone.
 class LibtorchThreads {

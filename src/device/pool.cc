@@ -49,6 +49,7 @@ void Pool::resize(int count) {
 
 void Pool::work(int worker, uint64_t seen) {
   in_team = true;
+  bind_member(worker);
   for (;;) {
     seen = wait_past(job_, seen);
     if (stopping_) return;

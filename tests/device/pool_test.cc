@@ -1,9 +1,12 @@
 #include "device/pool.h"
 
 #include <gmock/gmock.h>
+#include <sched.h>
 
 #include <array>
 #include <chrono>
+
+#include "device/device.h"
 
 namespace cairn::device {
 namespace {
@@ -70,6 +73,52 @@ TEST(Pool, AJobWithinAPartIsDoneByItsOwnThread) {
   std::atomic<int64_t> sum{0};
   Pool::instance().offer(3, outer, &sum);
   EXPECT_EQ(sum, 300);
+}
+
+std::vector<int> allowed_processors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  EXPECT_EQ(::sched_getaffinity(0, sizeof set, &set), 0);
+  std::vector<int> out;
+  for (int p = 0; p < CPU_SETSIZE; ++p)
+    if (CPU_ISSET(p, &set)) out.push_back(p);
+  return out;
+}
+
+TEST(Threads, AreBoundToTheProcessorsThatAreNamed) {
+  const auto before = allowed_processors();
+  if (before.size() < 2) GTEST_SKIP() << "one processor";
+  const auto bound = [&](const std::string& list, int64_t threads = 0) {
+    const auto ok = set_threads(threads, list);
+    return ok ? std::string() : ok.error().what;
+  };
+  EXPECT_THAT(bound("0-"), testing::HasSubstr("\"0-\" is neither"));
+  EXPECT_THAT(bound("x"), testing::HasSubstr("\"x\" is neither"));
+  EXPECT_THAT(bound("3-2"), testing::HasSubstr("neither"));
+  EXPECT_THAT(bound("1023"), testing::HasSubstr("may not run on processor 1023"));
+  const std::string one = std::to_string(before[0]), two = one + "," + std::to_string(before[1]);
+  EXPECT_THAT(bound(two + "," + one), testing::HasSubstr("named twice"));
+  EXPECT_THAT(bound(two, 3), testing::HasSubstr("names 2 processors for 3 threads"));
+
+  std::thread owner([&] {  // whose list its own threads inherit
+    ASSERT_EQ(bound(two), "");
+    EXPECT_EQ(threads(), 2);
+    EXPECT_THAT(allowed_processors(), testing::ElementsAre(before[0], before[1]));
+    struct Seen {
+      std::thread::id caller = std::this_thread::get_id();
+      std::vector<int> others;
+    } seen;
+    const auto look = [](void* context, int part) {
+      auto& s = *static_cast<Seen*>(context);
+      std::this_thread::sleep_for(std::chrono::milliseconds(part == 0 ? 20 : 0));
+      if (std::this_thread::get_id() != s.caller) s.others = allowed_processors();
+    };
+    Pool::instance().offer(1, look, &seen);  // so that the team is a new one
+    for (int i = 0; i < 100 && seen.others.empty(); ++i) Pool::instance().offer(2, look, &seen);
+    EXPECT_THAT(seen.others, testing::ElementsAre(before[1]));
+  });
+  owner.join();
+  set_threads(0);
 }
 
 }  // namespace

@@ -11,6 +11,9 @@ Memory host_memory();
 Result<void> load_cuda();
 Result<void> load_torch_npu();
 
+// Whether the NPUs of this machine are Ascend 310P. False before they are opened.
+bool npu_is_310p();
+
 // The folder of the libtorch in use.
 std::string libtorch_folder();
 

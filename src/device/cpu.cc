@@ -61,7 +61,10 @@ c10::Device open_cpu() {
   return c10::Device(c10::DeviceType::CPU);
 }
 
-Dtype compute_dtype(c10::Device device, Dtype dtype) { return device.is_cpu() && dtype == kF16 ? kF32 : dtype; }
+Dtype compute_dtype(c10::Device device, Dtype dtype) {
+  if (device.is_cpu() && dtype == kF16) return kF32;
+  return device.is_privateuseone() && dtype == kBF16 && npu_is_310p() ? kF16 : dtype;
+}
 
 void set_threads(int64_t threads) {
   if (threads <= 0) {

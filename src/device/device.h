@@ -47,7 +47,7 @@ class Stream {
 };
 
 // What a device computes in when numbers of `dtype` are asked for: a processor has kernels for fp32 and bf16, and takes
-// fp16 as fp32.
+// fp16 as fp32. Ascend 310P has no bf16, and takes it as fp16.
 Dtype compute_dtype(c10::Device device, Dtype dtype);
 
 // Threads that operations use; 0 is one a core that this process may run on. They have a team of their own, so libtorch

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <mutex>
+#include <string_view>
 
 #include "base/file.h"
 #include "base/strings.h"
@@ -116,6 +117,27 @@ Result<void> start_python(const std::string& version) {
                                                  version, why, version));
 }
 
+// On Ascend 310P torch_npu has graph operators compiled for every shape that they meet, so anew for every length of a
+// sequence; PyTorch's softmax of attention fails among their layouts. The operators that are ready are what
+// torch.npu.set_compile_mode(jit_compile=False) chooses. That is Python's; from C++, torch_npu asks CANN's compiler for
+// its default when it starts, and (ACL_OP_INIT_MODE=0) applies the answer to all threads.
+void choose_ready_operators() {
+  using Init = int (*)(const char*);
+  using Option = int (*)(int, const char*);
+  constexpr int kCompileForShapes = 10;  // ACL_OP_JIT_COMPILE
+  if (!npu_is_310p()) return;
+  const auto init = reinterpret_cast<Init>(::dlsym(RTLD_DEFAULT, "aclInit"));
+  void* compiler = ::dlopen("libacl_op_compiler.so", RTLD_NOW | RTLD_GLOBAL);
+  const auto set = compiler ? reinterpret_cast<Option>(::dlsym(compiler, "aclSetCompileopt")) : nullptr;
+  const std::string config = variable("TORCH_ACL_INIT_CONFIG_PATH");
+  // torch_npu accepts that it was started already.
+  if (!init || !set || init(config.empty() ? nullptr : config.c_str()) != 0 || set(kCompileForShapes, "disable") != 0) {
+    fmt::print(stderr, "note: operators of this Ascend 310P are compiled for each shape, which is slow\n");
+    return;
+  }
+  ::setenv("ACL_OP_INIT_MODE", "0", /*overwrite=*/0);
+}
+
 Result<void> load() {
   const std::string folder = TRY(package());
   TRY_VOID(pairs(folder));
@@ -134,10 +156,17 @@ Result<void> load() {
     return failure(Code::kUnavailable, fmt::format("torch_npu cannot be opened: {}. CANN's libraries must be on "
                                                    "LD_LIBRARY_PATH: source its set_env.sh first",
                                                    opened.error().what));
+  choose_ready_operators();
   return {};
 }
 
 }  // namespace
+
+bool npu_is_310p() {
+  const auto name = reinterpret_cast<const char* (*)()>(::dlsym(RTLD_DEFAULT, "aclrtGetSocName"));
+  const char* soc = name ? name() : nullptr;
+  return soc && std::string_view(soc).starts_with("Ascend310P");
+}
 
 Result<void> load_torch_npu() {
   static std::mutex mutex;

@@ -61,6 +61,11 @@ void store(const at::Tensor& out, const at::Tensor& result);
 int64_t nz_lane(aclDataType type);
 std::string nz_limits(const aclTensor* tensor);
 
+// As the cube unit of this device multiplies it: that of Ascend310P has no fp32, and is given fp16 (documentation of
+// aclnnMm, cubeMathType; allow_fp32_to_fp16 for graph operators).
+at::Tensor on_cube(const at::Tensor& x);
+std::string cube_limits(aclDataType type, int cube_math);
+
 // Refuses a call whose real operator documents that it cannot do it. `function` is __func__ of the first symbol.
 int refuse(const char* function, const std::string& why);
 
@@ -68,6 +73,9 @@ int refuse(const char* function, const std::string& why);
 int plan(uint64_t* workspace, aclOpExecutor** executor, Task task);
 // Second half: launches it.
 int launch(const void* workspace, uint64_t size, aclOpExecutor* executor, const char* name, aclrtStream stream);
+
+// The caller may be in inference mode, whose views only such threads may write to.
+Task in_inference(Task task);
 
 // Forms that many operators have; a function pointer keeps them cheap to compile.
 using OfTensor = at::Tensor (*)(const at::Tensor&);
@@ -100,6 +108,9 @@ inline bool is(const at::Tensor& x, std::initializer_list<at::ScalarType> types)
 
 #define REQUIRE(condition, why) \
   if (!(condition)) return fake::refuse(__func__, why)
+
+// For operators whose documentation does not name Atlas inference products among those that have it.
+#define NOT_ON_310P REQUIRE(!fake::is_310p(), "Ascend310P does not have it")
 
 // For checks that a helper makes: an empty text is agreement.
 #define REQUIRE_NONE(text) \

@@ -42,8 +42,8 @@ struct Case {
     #expression, [](const Tensor& x, const Tensor& y) -> Tensor { return (void)y, expression; } \
   }
 
-const std::vector<at::ScalarType> kFloats{at::kFloat, at::kBFloat16, at::kHalf}, kWholes{at::kLong, at::kInt},
-    kNumbers{at::kFloat, at::kBFloat16, at::kHalf, at::kLong, at::kInt};
+const std::vector<at::ScalarType> kFloats = there({at::kFloat, at::kBFloat16, at::kHalf}), kWholes{at::kLong, at::kInt},
+                                  kNumbers = there({at::kFloat, at::kBFloat16, at::kHalf, at::kLong, at::kInt});
 
 // A matrix in its order, transposed, and every second column of a wider one.
 std::vector<Tensor> layouts(at::ScalarType type, int64_t rows, int64_t columns) {
@@ -197,8 +197,8 @@ TEST(Operators, Creation) {
   expect_close(at::arange(0, 1, 0.1, at::TensorOptions(kNpu).dtype(at::kFloat)), at::arange(0, 1, 0.1), "arange", 1e-6);
 }
 TEST(Operators, CopiesOfAllTypes) {
-  const std::vector<at::ScalarType> types{at::kFloat, at::kBFloat16, at::kHalf, at::kLong, at::kInt,
-                                          at::kShort, at::kChar,     at::kByte, at::kBool, at::kDouble};
+  const auto types = there({at::kFloat, at::kBFloat16, at::kHalf, at::kLong, at::kInt, at::kShort, at::kChar, at::kByte,
+                            at::kBool, at::kDouble});
   for (auto from : types) {
     for (auto x : layouts(from, 3, 4)) {
       if (from != at::kBool) x = x.abs();
@@ -238,7 +238,7 @@ TEST(Operators, Reductions) {
   }
 }
 TEST(Operators, Shapes) {
-  for (auto type : {at::kFloat, at::kBFloat16, at::kLong, at::kInt, at::kBool}) {
+  for (auto type : there({at::kFloat, at::kBFloat16, at::kLong, at::kInt, at::kBool})) {
     for (const auto& x : {random({3, 4, 6}, type), random({3, 6, 4}, type).transpose(1, 2)}) {
       for (const auto& [name, f] : std::vector<Case>{
                OF(at::cat({x, x.narrow(1, 0, 2)}, 1)),
@@ -282,7 +282,7 @@ TEST(Operators, Indexing) {
     }
   }
   const auto i = at::tensor({2, 0, 1}, at::kLong), deep = at::tensor({3, 0, 1, 2, 3, 0}, at::kLong).view({1, 1, 6});
-  for (auto type : {at::kFloat, at::kBFloat16, at::kLong}) {
+  for (auto type : there({at::kFloat, at::kBFloat16, at::kLong})) {
     const auto x = random({4, 4, 6}, type);
     for (const auto& [name, f] :
          std::vector<Case>{OF(x.index_copy_(1, y, x.narrow(1, 0, 3).clone())),
@@ -307,13 +307,13 @@ TEST(Operators, Products) {
                              OF(x.mv(y.select(1, 0))), OF(x[0].dot(y.select(1, 1))), OF(at::outer(x[0], y[0])),
                              OF(y[0].addmm(x, y, 0.5, 2)), OF(x[0].matmul(y)),
                              OF(y[0].expand({2, 5, 7}).baddbmm(x.expand({2, 5, 6}), y.expand({2, 6, 7}), 0.5, 2))}) {
-        expect_same(std::string(name) + " " + toString(type), f, x, random({6, 7}, type));
+        expect_same(std::string(name) + " " + toString(type), f, x, random({6, 7}, type), product_tolerance);
       }
     }
   }
   const auto wide = random({4, 4}, at::kDouble).to(kNpu), whole = random({4, 4}, at::kInt).to(kNpu);
-  EXPECT_REFUSED("takes fp32, fp16 and bf16", wide.mm(wide));
-  EXPECT_REFUSED("takes fp32, fp16 and bf16", whole.mm(whole));
+  if (kOn310P) return;  // the message of a graph operator stays behind the task queue
+  for (const auto& x : {wide, whole}) EXPECT_REFUSED("takes fp32, fp16 and bf16", x.mm(x));
 }
 TEST(Operators, ConvolutionsAndNorms) {
   for (auto type : kFloats) {
@@ -323,22 +323,22 @@ TEST(Operators, ConvolutionsAndNorms) {
         [](const Tensor& x, const Tensor& y) {
           return at::conv2d(x, y, y.select(1, 0).select(1, 0).select(1, 0), 2, 1);
         },
-        x, random({6, 4, 3, 3}, type));
+        x, random({6, 4, 3, 3}, type), product_tolerance);
     expect_same(
         "groups",
         [](const Tensor& x, const Tensor& y) {
           return at::conv2d(x, y, std::nullopt, at::IntArrayRef{1, 1}, at::IntArrayRef{0, 0}, at::IntArrayRef{2, 2}, 2);
         },
-        x, random({6, 2, 3, 3}, type));
+        x, random({6, 2, 3, 3}, type), product_tolerance);
     expect_same(
         "conv1d", [](const Tensor& x, const Tensor& y) { return at::conv1d(x[0], y, {}, 2, 1); }, x,
-        random({6, 9, 3}, type));
+        random({6, 9, 3}, type), product_tolerance);
     expect_same(
         "conv3d",
         [](const Tensor& x, const Tensor& y) {
           return at::conv3d(x.unsqueeze(0), y, {}, 1, {0, 1, 1});
         },
-        x, random({3, 2, 2, 3, 3}, type));
+        x, random({3, 2, 2, 3, 3}, type), product_tolerance);
     const auto y = random({8}, type);
     for (const auto& [name, f] : std::vector<Case>{
              OF(at::layer_norm(x, {8}, y, y)), OF(at::layer_norm(x, {9, 8}, {}, {}, 1e-3)),
@@ -348,10 +348,12 @@ TEST(Operators, ConvolutionsAndNorms) {
     }
   }
   const auto wide = random({1, 1, 4, 4}, at::kDouble).to(kNpu);
-  EXPECT_REFUSED("takes fp32, fp16 and bf16", at::conv2d(wide, wide));
+  if (!kOn310P) { EXPECT_REFUSED("takes fp32, fp16 and bf16", at::conv2d(wide, wide)); }
 }
 // torch_npu gives it to npu_fusion_attention, and a float mask to the maths.
 TEST(Operators, ScaledDotProductAttention) {
+  if (kOn310P)
+    GTEST_SKIP() << "torch_npu's legacy `where` refuses PyTorch's softmax: its output has a layout of its own";
   for (auto type : kFloats) {
     for (int64_t size : {8, 64}) {
       const auto q = random({2, 4, 5, size}, type), kv = random({2, 4, 7, size}, type);

@@ -239,11 +239,13 @@ int fusion(const char* function, uint64_t* workspace, aclOpExecutor** executor, 
 }  // namespace
 
 ACLNN(FlashAttentionScore, FUSION_TENSORS, FUSION_NUMBERS, aclTensor* max, aclTensor* sum, aclTensor*, aclTensor* out) {
+  NOT_ON_310P;
   return fusion(__func__, workspace, executor, query, key, value, bias, drop_mask, padding_mask, mask, prefix, nullptr,
                 nullptr, scale, keep_prob, before, after, heads, layout_name, 0, mode, max, sum, out);
 }
 ACLNN(FlashAttentionVarLenScore, FUSION_TENSORS, const aclIntArray* q_totals, const aclIntArray* kv_totals,
       FUSION_NUMBERS, aclTensor* max, aclTensor* sum, aclTensor*, aclTensor* out) {
+  NOT_ON_310P;
   return fusion(__func__, workspace, executor, query, key, value, bias, drop_mask, padding_mask, mask, prefix, q_totals,
                 kv_totals, scale, keep_prob, before, after, heads, layout_name, 0, mode, max, sum, out);
 }

@@ -60,6 +60,7 @@ void check_memory(const void* data) {
 
 at::Tensor view(const aclTensor* tensor) {
   if (!tensor) return {};
+  TORCH_CHECK(tensor->type != ACL_BF16 || !is_310p(), "fake CANN: Ascend310P has no bfloat16");
   const auto type = scalar_type(tensor->type);
   auto* data = static_cast<char*>(tensor->storage) + tensor->offset * int64_t(c10::elementSize(type));
   const bool empty = std::find(tensor->sizes.begin(), tensor->sizes.end(), 0) != tensor->sizes.end();
@@ -95,6 +96,13 @@ std::string nz_limits(const aclTensor* tensor) {
   return "";
 }
 
+at::Tensor on_cube(const at::Tensor& x) {
+  return is_310p() && x.scalar_type() == at::kFloat ? x.to(at::kHalf).to(at::kFloat) : x;
+}
+std::string cube_limits(aclDataType type, int cube_math) {
+  return is_310p() && type == ACL_FLOAT && cube_math == 0 ? "Ascend310P multiplies no fp32" : "";
+}
+
 int refuse(const char* function, const std::string& why) {
   std::string name = function;
   const auto end = name.find("GetWorkspaceSize");
@@ -116,11 +124,14 @@ int launch(const void* workspace, uint64_t size, aclOpExecutor* executor, const 
   auto task = std::move(executor->task);
   delete executor;
   if (!workspace || size < kWorkspace) return fail(ACL_ERROR_INVALID_PARAM, "%s without its workspace", name);
-  // The caller may be in inference mode, whose views only such threads may write to.
-  return enqueue(stream, name, [kernel = std::move(task)] {
+  return enqueue(stream, name, in_inference(std::move(task)));
+}
+
+Task in_inference(Task task) {
+  return [kernel = std::move(task)] {
     const c10::InferenceMode inference;
     kernel();
-  });
+  };
 }
 
 int map(uint64_t* workspace, aclOpExecutor** executor, const aclTensor* self, aclTensor* out, OfTensor f) {

@@ -276,11 +276,13 @@ int infer(const char* function, uint64_t* workspace, aclOpExecutor** executor, C
   }
 
 ACLNN(FusedInferAttentionScoreV3, FIA_TENSORS, FIA_NUMBERS, const aclTensor* out, const aclTensor* lse) {
+  NOT_ON_310P;
   FIA_CALL(nullptr, nullptr);
   return infer(__func__, workspace, executor, c);
 }
 ACLNN(FusedInferAttentionScoreV4, FIA_TENSORS, const aclTensor* query_scale, const aclTensor* sink, FIA_NUMBERS,
       int64_t, const aclTensor* out, const aclTensor* lse) {
+  NOT_ON_310P;
   FIA_CALL(sink, query_scale);
   return infer(__func__, workspace, executor, c);
 }

@@ -56,6 +56,7 @@ ACLNN(MlaPrologV2WeightNz, const aclTensor* x, const aclTensor* down_q, const ac
       const aclTensor* s1, const aclTensor* s2, const aclTensor* s3, const aclTensor* s4, const aclTensor* s5,
       const aclTensor* s6, const aclTensor* s7, double epsilon_q, double epsilon_kv, const char* mode, aclTensor* query,
       aclTensor* query_rope, aclTensor*) {
+  NOT_ON_310P;
   for (const auto* t : {s1, s2, s3, s4, s5, s6, s7}) REQUIRE(!t, "the quantised forms have no fake");
   for (const auto* t : {x, down_q, up_q, up_k, down_kv, gamma_q, gamma_kv, sin, cos, cache, rope_cache}) {
     REQUIRE(t->type == ACL_BF16, "takes bf16");

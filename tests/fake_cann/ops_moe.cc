@@ -78,18 +78,21 @@ int gate(const char* function, uint64_t* workspace, aclOpExecutor** executor, co
 ACLNN(MoeGatingTopK, const aclTensor* x, const aclTensor* bias, int64_t k, int64_t k_group, int64_t groups,
       int64_t group_mode, int64_t renorm, int64_t norm, bool want_scores, double factor, double epsilon, aclTensor* y,
       aclTensor* index, aclTensor* scores) {
+  NOT_ON_310P;
   return gate(__func__, workspace, executor, x, bias, nullptr, nullptr, k, k_group, groups, group_mode, renorm, norm,
               want_scores, factor, epsilon, y, index, scores);
 }
 ACLNN(MoeGatingTopKV2, const aclTensor* x, const aclTensor* bias, const aclTensor* ids, const aclTensor* table,
       int64_t k, int64_t k_group, int64_t groups, int64_t group_mode, int64_t renorm, int64_t norm, bool want_scores,
       double factor, double epsilon, aclTensor* y, aclTensor* index, aclTensor* scores) {
+  NOT_ON_310P;
   return gate(__func__, workspace, executor, x, bias, ids, table, k, k_group, groups, group_mode, renorm, norm,
               want_scores, factor, epsilon, y, index, scores);
 }
 // Rows that are finished go to an expert past the last.
 ACLNN(MoeGatingTopKSoftmax, const aclTensor* x, const aclTensor* finished, int64_t k, aclTensor* y, aclTensor* index,
       aclTensor* row) {
+  NOT_ON_310P;
   REQUIRE(is_float(x), kFloats);
   REQUIRE(k > 0 && k <= x->sizes.back() && k <= 1024, "k is at most the experts and 1024");
   return plan(workspace, executor,
@@ -103,6 +106,7 @@ ACLNN(MoeGatingTopKSoftmax, const aclTensor* x, const aclTensor* finished, int64
 }
 ACLNN(MoeGatingTopKSoftmaxV2, const aclTensor* x, const aclTensor* finished, int64_t k, int64_t renorm,
       bool want_scores, aclTensor* y, aclTensor* index, aclTensor* scores) {
+  NOT_ON_310P;
   REQUIRE(is_float(x), kFloats);
   REQUIRE(k > 0 && k <= x->sizes.back() && k <= 1024, "k is at most the experts and 1024");
   return plan(workspace, executor,
@@ -255,6 +259,7 @@ ACLNN(MoeInitRouting, const aclTensor* x, const aclTensor* row, const aclTensor*
 }
 // How many rows belong to an expert and those before it.
 ACLNN(MoeComputeExpertTokens, const aclTensor* sorted, int64_t experts, aclTensor* out) {
+  NOT_ON_310P;
   REQUIRE(sorted->type == ACL_INT32 && sorted->sizes.size() == 1, "int32, one dimension");
   REQUIRE(experts > 0 && experts <= 2048, "1 to 2048 experts");
   return plan(workspace, executor, [=, s = view(sorted), y = view(out)] {
@@ -288,6 +293,7 @@ struct Finalize {
 ACLNN(MoeFinalizeRoutingV2, const aclTensor* rows, const aclTensor* place, const aclTensor* skip1,
       const aclTensor* skip2, const aclTensor* bias, const aclTensor* scales, const aclTensor* expert, int64_t mode,
       aclTensor* out) {
+  NOT_ON_310P;
   REQUIRE(is_float(rows), kFloats);
   for (const auto* t : {skip1, skip2, bias, scales}) {
     REQUIRE(!t || t->type == rows->type, "skips, bias and scales have the type of the rows");

@@ -39,11 +39,13 @@ Normed rms_norm(const Tensor& x, const Tensor& gamma, double epsilon, bool offse
 // npu_rms_norm's documentation: fp32, fp16, bf16; gamma's shape is x's last dimensions; gamma may be fp32 for a half x.
 std::string rms_norm_limits(const aclTensor* x, const aclTensor* gamma) {
   if (!is_float(x) || !is_float(gamma)) return kFloats;
-  if (gamma->type != x->type && gamma->type != ACL_FLOAT) return "gamma has the type of x, or fp32";
+  if (gamma->type != x->type && (gamma->type != ACL_FLOAT || fake::is_310p()))
+    return fake::is_310p() ? "gamma has the type of x" : "gamma has the type of x, or fp32";
   if (gamma->sizes.empty() || gamma->sizes.size() > x->sizes.size() ||
       !std::equal(gamma->sizes.rbegin(), gamma->sizes.rend(), x->sizes.rbegin())) {
     return "gamma's shape is not that of x's last dimensions";
   }
+  if (fake::is_310p() && x->sizes.back() * (x->type == ACL_FLOAT ? 4 : 2) < 32) return "a row is less than 32 bytes";
   return "";
 }
 }  // namespace
@@ -133,6 +135,9 @@ ACLNN(SwiGlu, const aclTensor* self, int64_t dim, aclTensor* out) {
   const int64_t rank = self->sizes.size();
   REQUIRE(dim >= -rank && dim < rank && self->sizes[dim < 0 ? dim + rank : dim] % 2 == 0,
           "the dimension to split is odd");
+  // aclnnSwiGlu's documentation: nothing that is not aligned to 64 bytes there.
+  REQUIRE(!fake::is_310p() || self->sizes.back() * (self->type == ACL_FLOAT ? 4 : 2) % 128 == 0,
+          "a half is no multiple of 64 bytes");
   return plan(workspace, executor, [=, x = view(self), y = view(out)] {
     const auto half = x.to(at::kFloat).chunk(2, dim);
     store(y, at::silu(half[0]).mul(half[1]));

@@ -82,10 +82,12 @@ int dynamic_quant(const char* function, uint64_t* workspace, aclOpExecutor** exe
 }
 }  // namespace
 ACLNN(DynamicQuant, const aclTensor* x, const aclTensor* smooth, aclTensor* y, aclTensor* scale) {
+  NOT_ON_310P;
   return dynamic_quant(__func__, workspace, executor, x, smooth, nullptr, y, scale, nullptr);
 }
 ACLNN(DynamicQuantV2, const aclTensor* x, const aclTensor* smooth, const aclTensor* group, aclDataType, aclTensor* y,
       aclTensor* scale, aclTensor* offset) {
+  NOT_ON_310P;
   return dynamic_quant(__func__, workspace, executor, x, smooth, group, y, scale, offset);
 }
 

@@ -65,6 +65,7 @@ ACLNN(RotaryPositionEmbedding, const aclTensor* x, const aclTensor* cos, const a
 // and fp32; one type; a head size of 64 or 128 for the tables [B, S, 1, D]; at most one table for all heads.
 ACLNN(ApplyRotaryPosEmbV2, aclTensor* query, aclTensor* key, const aclTensor* cos, const aclTensor* sin, int64_t layout,
       const char* mode) {
+  NOT_ON_310P;
   REQUIRE(std::strcmp(mode, "quarter") != 0, "the fake has no quarter mode");
   const bool interleaved = std::strcmp(mode, "interleave") == 0;
   for (const auto* t : {query, key}) {
@@ -83,6 +84,7 @@ ACLNN(ApplyRotaryPosEmbV2, aclTensor* query, aclTensor* key, const aclTensor* co
 
 // aclnnInterleaveRope: x [B, N, S, 64] holds pairs; the result holds the turned first parts, then the second ones.
 ACLNN(InterleaveRope, const aclTensor* x, const aclTensor* cos, const aclTensor* sin, aclTensor* out) {
+  NOT_ON_310P;
   REQUIRE((x->type == ACL_FLOAT16 || x->type == ACL_BF16) && cos->type == x->type && sin->type == x->type,
           "takes fp16 and bf16, the same for all");
   REQUIRE(x->sizes.size() == 4 && x->sizes[3] == 64, "x is [B, N, S, 64]");
@@ -138,6 +140,7 @@ void scatter(const Tensor& x, const Tensor& cache, const Tensor& slots, bool nz)
 ACLNN(ScatterPaKvCache, const aclTensor* key, aclTensor* key_cache, const aclTensor* slots, const aclTensor* value,
       aclTensor* value_cache, const aclTensor* lens, const aclTensor* offsets, const aclTensor* seq_lens,
       const char* cache_mode, const char*, const aclIntArray*, const aclIntArray*) {
+  NOT_ON_310P;
   const bool nz = cache_mode && std::strncmp(cache_mode, "PA_NZ", 5) == 0;
   REQUIRE_NONE(cache_limits(key, key_cache, slots, nz));
   REQUIRE_NONE(cache_limits(value, value_cache, slots, nz));

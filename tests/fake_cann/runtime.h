@@ -11,6 +11,9 @@ using Task = std::function<void()>;
 // task group while that is being updated. What the task throws becomes the stream's error, as an AI Core exception.
 aclError enqueue(aclrtStream stream, const char* name, Task task);
 
+// Whether the device is an Atlas inference product (Ascend310P), which lacks much of what the others have.
+bool is_310p();
+
 // Sets what aclGetRecentErrMsg() and aclrtGetLastError() tell this thread; returns `code`, for use in `return`.
 [[gnu::format(printf, 2, 3)]] aclError fail(aclError code, const char* format, ...);
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 
 #include "runtime_state.h"
 
@@ -14,13 +15,15 @@ namespace {
 thread_local int32_t device = -1;
 }
 int32_t current_device() { return std::max(0, device); }
+bool is_310p() { return std::strncmp(aclrtGetSocName(), "Ascend310P", 10) == 0; }
 }  // namespace fake
 
 using namespace fake;
 
 extern "C" {
-aclError aclInit(const char*) { return ACL_SUCCESS; }
-aclError aclFinalize() { return ACL_SUCCESS; }
+static std::atomic<bool> started{false};
+aclError aclInit(const char*) { return started.exchange(true) ? ACL_ERROR_REPEAT_INITIALIZE : ACL_SUCCESS; }
+aclError aclFinalize() { return started = false, ACL_SUCCESS; }
 void aclAppLog(aclLogLevel level, const char* func, const char* file, uint32_t line, const char* format, ...) {
   if (!settings().trace || level < ACL_WARNING) return;
   va_list args;
@@ -81,9 +84,27 @@ aclError aclrtProcessReport(int32_t) { return ACL_SUCCESS; }
 
 // Options of the operator compiler. torch_npu looks them up in libacl_op_compiler.so, which depends on this library, so
 // dlsym finds them here.
-aclError aclSetCompileopt(aclCompileOpt, const char*) { return ACL_SUCCESS; }
-size_t aclGetCompileoptSize(aclCompileOpt) { return 8; }
-aclError aclGetCompileopt(aclCompileOpt, char* value, size_t) { return std::strcpy(value, "disable"), ACL_SUCCESS; }
+// Whether graph operators are compiled for their shapes: by default on Ascend310P and older (torch_npu's documentation
+// of set_compile_mode).
+static std::mutex compile_mutex;
+static std::map<aclCompileOpt, std::string>& compile_options() {
+  static std::map<aclCompileOpt, std::string> options{{ACL_OP_JIT_COMPILE, is_310p() ? "enable" : "disable"}};
+  return options;
+}
+aclError aclSetCompileopt(aclCompileOpt option, const char* value) {
+  const std::lock_guard lock(compile_mutex);
+  return compile_options()[option] = value, ACL_SUCCESS;
+}
+size_t aclGetCompileoptSize(aclCompileOpt option) {
+  const std::lock_guard lock(compile_mutex);
+  return compile_options()[option].size() + 1;
+}
+aclError aclGetCompileopt(aclCompileOpt option, char* value, size_t size) {
+  const std::lock_guard lock(compile_mutex);
+  const std::string& set = compile_options()[option];
+  if (size < set.size() + 1) return ACL_ERROR_INVALID_PARAM;
+  return std::strcpy(value, set.c_str()), ACL_SUCCESS;
+}
 static std::atomic<int64_t> system_options[8];
 aclError aclrtSetSysParamOpt(aclSysParamOpt option, int64_t value) {
   return system_options[option & 7] = value, ACL_SUCCESS;

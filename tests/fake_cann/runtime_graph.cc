@@ -115,6 +115,8 @@ using namespace fake;
 extern "C" {
 aclError aclmdlRICaptureBegin(aclrtStream s, aclmdlRICaptureMode mode) {
   if (auto error = refuse()) return error;
+  // The products that its documentation names are Atlas A2 and A3.
+  if (is_310p()) return fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "aclmdlRICaptureBegin: not on Ascend310P");
   auto* stream = as_stream(s);
   // CANN, "Building a Model Running Instance Based on the Capture Mode"; torch_npu says the same of its own default.
   if (stream->is_default)

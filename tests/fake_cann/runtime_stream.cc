@@ -30,7 +30,7 @@ std::atomic<int32_t> next_id{1};
 // CANN's aclrtCreateStream: 1984 streams on Atlas A2 and A3, 1024 on Atlas inference products (Ascend310P).
 int64_t stream_limit() {
   if (settings().streams > 0) return settings().streams;
-  return std::strncmp(aclrtGetSocName(), "Ascend310P", 10) == 0 ? 1024 : 1984;
+  return is_310p() ? 1024 : 1984;
 }
 
 void delay() {

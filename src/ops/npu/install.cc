@@ -47,7 +47,7 @@ void install_npu() {
       (void)npu::linear({halves({1, 2, 16})}, {halves({16, 16}), {}}, Activation::kGelu, kF16);
     });
     if (gelus) linear.on(kNPU, npu::linear);
-    if (there_are({swiglu}, [&] { (void)swiglu({{"input|self", halves({2, 32})}}); }) && gelus)
+    if (there_are({swiglu}, [&] { (void)swiglu({{"input|self", halves({2, 64})}}); }) && gelus)
       linear_glu.on(kNPU, npu::linear_glu);
     const Operator rotary("npu::npu_rotary_mul");
     const bool rotates = there_are({rotary}, [&] {
@@ -85,9 +85,14 @@ void install_npu() {
           (void)npu::route(zeros({2, 8}, kF32, c10::Device(kNPU, 0)), {}, {.each = 2});
         }))
       route.on(kNPU, npu::route);
-    if (there_are({Operator("npu::npu_moe_init_routing_v2"), Operator("npu::npu_grouped_matmul"),
-                   Operator("npu::npu_moe_finalize_routing"), swiglu},
-                  [] {}))
+    const Operator sum("npu::npu_moe_finalize_routing");
+    if (there_are({sum, Operator("npu::npu_moe_init_routing_v2"), Operator("npu::npu_grouped_matmul"), swiglu}, [&] {
+          (void)sum({{"expanded_permuted_rows", halves({1, 16})},
+                     {"scales", halves({1, 1})},
+                     {"expanded_src_to_dst_row", number},
+                     {"export_for_source_row", number.view({1, 1})},
+                     {"drop_pad_mode", int64_t{2}}});
+        }))
       experts.on(kNPU, npu::experts);
     device::synchronize(c10::Device(kNPU, 0));
   });

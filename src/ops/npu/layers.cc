@@ -44,8 +44,10 @@ Tensor linear(at::TensorList x, const Weight& w, Activation act, Dtype out) {
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, Dtype out) {
-  // In a wider type than the weight is stored in, the reference loses nothing.
-  if (!weight.defined() || weight.scalar_type() != x.scalar_type() || x.scalar_type() == Dtype::Double)
+  // In a wider type than the weight is stored in, the reference loses nothing. Rows of less than 32 bytes are too short
+  // for Ascend 310P.
+  if (!weight.defined() || weight.scalar_type() != x.scalar_type() || x.scalar_type() == Dtype::Double ||
+      x.size(-1) * x.element_size() < 32)
     return reference::rms_norm(x, weight, eps, out);
   return normed(x, weight, eps).to(out);
 }
@@ -53,7 +55,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, Dtype out) {
 Tensor linear_glu(const Tensor& x, const Weight& gate, const Weight& up, Activation act) {
   if (act == Activation::kGelu)
     return (linear(x, gate, act, gate.dtype()) * linear(x, up, Activation::kNone, up.dtype())).to(x.scalar_type());
-  const Tensor both = act == Activation::kSilu ? together({&gate, &up}) : Tensor();
+  // Ascend 310P takes halves that are multiples of 64 bytes.
+  const bool even = gate.out() * static_cast<int64_t>(gate.weight().element_size()) % 64 == 0;
+  const Tensor both = act == Activation::kSilu && even ? together({&gate, &up}) : Tensor();
   if (!both.defined()) return reference::linear_glu(x, gate, up, act);
   static const Operator op("npu::npu_swiglu");
   return op({{"input|self", at::linear(x.to(gate.dtype()), both)}})[0].to(x.scalar_type());

@@ -6,8 +6,10 @@
 #include <ATen/ops/leaky_relu.h>
 #include <ATen/ops/log_sigmoid.h>
 #include <ATen/ops/mish.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/softplus.h>
 #include <ATen/ops/xlogy.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
 
@@ -34,8 +36,8 @@ const GraphOperators& graph_elementwise() {
       UNARY("Identity", x),
       UNARY("TensorMove", x),
       UNARY("Cast", x),
-      UNARY("ZerosLike", x.mul(0)),
-      UNARY("OnesLike", x.mul(0).add(1)),
+      UNARY("ZerosLike", at::zeros_like(x)),
+      UNARY("OnesLike", at::ones_like(x)),
       UNARY("Abs", x.abs()),
       UNARY("Neg", x.neg()),
       UNARY("Sign", x.sign()),

@@ -82,6 +82,21 @@ TEST_F(Faults, AStreamThatStandsStillFailsItsRequestsAndTurnsHealthRed) {
   std::this_thread::sleep_for(std::chrono::seconds(1));  // for the thread that was left to it
 }
 
+TEST_F(Faults, AStreamThatStandsStillDoesNotTakeTheEngineWithItWhereStepsDoNotOverlap) {
+  served_.reset();
+  device::set_patience(std::chrono::seconds(0));
+  llm::SchedulerConfig scheduler;
+  scheduler.disable_overlap_schedule = true;
+  served_ = std::make_unique<Served>(kBF16, scheduler);
+  answer(200);
+  device::set_patience(std::chrono::seconds(1));
+  fault("hang_stream", "1");
+  EXPECT_THAT(answer(503).dump(), HasSubstr("has not answered for 1 s"));
+  served_.reset();
+  fault("hang_stream", "0");
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+}
+
 TEST(PictureFaults, AStandstillFailsRequestsUnderWayAndLaterOnes) {
   const auto set = reinterpret_cast<int (*)(const char*, const char*)>(::dlsym(RTLD_DEFAULT, "fake_cann_set"));
   if (!set) GTEST_SKIP() << "on the fake CANN";

@@ -31,8 +31,8 @@ Result<void> health() {
   const auto now = Clock::now();
   for (const auto& [busy, since] : s.busy)
     if (s.patience.count() > 0 && now - since.second > s.patience)
-      return failure(Code::kUnavailable, fmt::format("device {} has not answered for {} s: start the server anew",
-                                                     name(since.first), s.patience.count()));
+      s.fault = fmt::format("device {} has not answered for {} s: start the server anew", name(since.first),
+                            s.patience.count());
   if (!s.fault.empty()) return failure(Code::kUnavailable, s.fault);
   return {};
 }

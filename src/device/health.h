@@ -8,7 +8,8 @@
 
 namespace cairn::device {
 
-// What is wrong, as kUnavailable; any thread.
+// What is wrong, as kUnavailable; any thread. It stays, also where a step ends long after the patience: requests have
+// been failed by then.
 Result<void> health();
 
 // After work on a device has failed: asks it for something small. What then fails too is health()'s from now on. An

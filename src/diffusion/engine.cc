@@ -33,9 +33,9 @@ class Voice {
     return sink_ && survived([&] { what(*sink_); }, kAdvice);
   }
   void end(const std::function<void(PictureSink&)>& last_words = {}) {
-    if (last_words) say(last_words);
     const std::lock_guard lock(mutex_);
-    sink_.reset();
+    const auto sink = std::exchange(sink_, nullptr);  // nobody has a word after these
+    if (sink && last_words) (void)survived([&] { last_words(*sink); }, kAdvice);
   }
 
  private:

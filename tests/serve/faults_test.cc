@@ -80,6 +80,7 @@ TEST_F(Faults, AStreamThatStandsStillFailsItsRequestsAndTurnsHealthRed) {
   served_.reset();  // ends, though a step does not
   fault("hang_stream", "0");
   std::this_thread::sleep_for(std::chrono::seconds(1));  // for the thread that was left to it
+  EXPECT_FALSE(device::health()) << "it stays, as what the engines refuse does";
 }
 
 TEST_F(Faults, AStreamThatStandsStillDoesNotTakeTheEngineWithItWhereStepsDoNotOverlap) {
